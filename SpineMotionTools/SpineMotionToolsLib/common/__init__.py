@@ -1,0 +1,1 @@
+"""What every system shares: errors, files, weights, engine, jobs, geometry, provenance."""

@@ -1,0 +1,1 @@
+"""Adult spinal deformity from a video of a walk."""

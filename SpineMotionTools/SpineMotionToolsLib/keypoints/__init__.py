@@ -1,0 +1,1 @@
+"""68 interactive vertebral keypoints in spine radiographs, and Cobb angles."""

@@ -1,0 +1,1 @@
+"""Infants' general movements from a video."""

@@ -1,0 +1,1 @@
+"""Results to and from MRML nodes; takes the scene as an argument, knows no Qt."""

@@ -1,0 +1,1 @@
+"""Vertebrae and discs in spine MRI: found, labelled, measured and graded (SpineNet)."""

@@ -1,0 +1,1 @@
+"""The golden cases and their runner: `python -m Testing.golden FOLDER...`."""

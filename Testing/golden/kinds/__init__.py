@@ -1,0 +1,1 @@
+"""One file a system: how to run each kind of golden case."""
