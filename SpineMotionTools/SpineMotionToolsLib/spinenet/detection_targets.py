@@ -7,8 +7,8 @@ The published network, the starter network and the decoder (`heatmaps.py`, `grou
 * Patch coordinates are (column, row); the centre of the first pixel is (0, 0). With half-pixel resampling the patch
   that covers scan columns [x1, x2) holds scan column x at `(x - x1 + 0.5) * 224 / (x2 - x1) - 0.5`
   (`scan_to_patch`), and rows likewise.
-* **Corner order** everywhere: 0 right-top, 1 right-bottom, 2 left-bottom, 3 left-top, as seen in the picture; "right" is
-  the larger column. With the usual display (anterior at the left) right corners are posterior. In a patch mirrored
+* **Corner order** everywhere: 0 right-top, 1 right-bottom, 2 left-bottom, 3 left-top, as seen in the picture; "right"
+  is the larger column. With the usual display (anterior at the left) right corners are posterior. In a patch mirrored
   left to right the order changes with it: see `mirror_corners`.
 
 | channel | holds |
@@ -18,10 +18,10 @@ The published network, the starter network and the decoder (`heatmaps.py`, `grou
 | 5-8 | x (columns) of the vector from the corner of each type **to the centroid of its own body**, in patch pixels |
 | 9-12 | y (rows) of the same vectors |
 
-Heat maps are the maximum over bodies of exp(-d^2 / (2 s^2)), with s = 0.065 sqrt(body area in patch pixels) for corners
-and 1.3 s for the centroid. Vectors are supervised only within 5 pixels of a corner (`vector_mask`), and are zero elsewhere
-in the targets. The centroid is the mean of the four corners, so that a lost corner is the mirror image of the opposite
-one (Windsor et al., MICCAI 2020, arXiv 2007.02606; widths and radius are ours).
+Heat maps are the maximum over bodies of exp(-d^2 / (2 s^2)), with s = 0.065 sqrt(body area in patch pixels) for
+corners and 1.3 s for the centroid. Vectors are supervised only within 5 pixels of a corner (`vector_mask`), and are zero
+elsewhere in the targets. The centroid is the mean of the four corners, so that a lost corner is the mirror image of the
+opposite one (Windsor et al., MICCAI 2020, arXiv 2007.02606; widths and radius are ours).
 """
 
 from __future__ import annotations
@@ -73,11 +73,13 @@ def patch_to_scan(points: np.ndarray, window: tuple[int, int, int, int], patch_s
     return (np.asarray(points, dtype=float) + 0.5) * scale - 0.5 + (x1, y1)
 
 
-def make_targets(corners: np.ndarray, centroids: np.ndarray | None = None, shape=(PATCH_SIZE, PATCH_SIZE)) -> np.ndarray:
+def make_targets(
+    corners: np.ndarray, centroids: np.ndarray | None = None, shape: tuple[int, int] = (PATCH_SIZE, PATCH_SIZE)
+) -> np.ndarray:
     """The thirteen maps a perfect detector gives for bodies with these corners.
 
-    `corners`: (n, 4, 2) patch coordinates (column, row) in the order rt, rb, lb, lt; `centroids`: (n, 2) or None for the
-    corners' means; n may be 0, and points may lie outside the patch. Returns float32 (13, rows, columns).
+    `corners`: (n, 4, 2) patch coordinates (column, row) in the order rt, rb, lb, lt; `centroids`: (n, 2) or None for
+    the corners' means; n may be 0, and points may lie outside the patch. Returns float32 (13, rows, columns).
     """
     corners = np.asarray(corners, dtype=float).reshape(-1, 4, 2)
     centroids = centroids_of(corners) if centroids is None else np.asarray(centroids, dtype=float).reshape(-1, 2)
