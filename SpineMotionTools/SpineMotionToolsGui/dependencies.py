@@ -1,0 +1,56 @@
+"""Third-party packages, installed only when needed and only with the user's consent."""
+
+import importlib.util
+import os
+
+import slicer
+from slicer.i18n import tr as _
+
+REQUIREMENTS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "Resources", "requirements.txt")
+
+
+def ensureInferencePackages() -> None:
+    """Make sure that a job can run networks: torch through the PyTorch extension, the rest with pip.
+
+    Torch is only looked for, never imported here: a library loaded by the application could not be replaced, and its
+    memory would stay taken. Raises DependencyError with the next step when the user declines or something is missing.
+    """
+    ensureSmallPackages()
+    if importlib.util.find_spec("torch") is None:
+        _installTorch()
+
+
+def ensureSmallPackages() -> None:
+    """Install what `Resources/requirements.txt` lists and Slicer does not bring, after asking once."""
+    from SpineMotionToolsLib.common.errors import DependencyError
+
+    import slicer.packaging
+
+    requirements = slicer.packaging.load_requirements(REQUIREMENTS)
+    try:
+        slicer.packaging.pip_ensure(requirements, requester="SpineMotionTools")
+    except RuntimeError as error:  # declined
+        raise DependencyError(
+            _("Networks cannot run without these packages. Press Apply again and accept the installation.")
+        ) from error
+
+
+def _installTorch() -> None:
+    from SpineMotionToolsLib.common.errors import DependencyError
+
+    try:
+        import PyTorchUtils
+    except ModuleNotFoundError as error:
+        raise DependencyError(
+            _("PyTorch is missing. Install the extension 'PyTorch' in the Extensions Manager, restart, and try again.")
+        ) from error
+    logic = PyTorchUtils.PyTorchUtilsLogic()
+    if logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.1") is None:
+        raise DependencyError(
+            _("PyTorch was not installed. Press Apply again, or open the module 'PyTorch Util' and install it there.")
+        )
+
+
+def isTesting() -> bool:
+    """True while Slicer runs self tests, when nothing may be installed."""
+    return bool(slicer.app.testingEnabled())
