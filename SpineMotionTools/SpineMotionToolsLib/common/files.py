@@ -1,0 +1,214 @@
+"""Files written whole or not at all, names that every system accepts, and one writer at a time in a folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import socket
+import sys
+import time
+import unicodedata
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from SpineMotionToolsLib.common.errors import OutputError
+
+LOCK_NAME = ".spinemotion.lock"
+_pending: set[Path] = set()
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_RESERVED_ON_WINDOWS = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that is renamed onto it on success and removed on failure.
+
+    Readers see the old file or the whole new one, never a part. The temporary name keeps the extension, because writers
+    choose the format by it. Missing parent folders are made. Raises OutputError for a read-only, full or missing place.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{_extension(path)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    _pending.add(temporary)
+    try:
+        yield temporary
+        _replace(temporary, path)
+    except OSError as error:
+        if error.errno in _FULL or error.filename in (str(temporary), temporary):
+            raise _output_error(path, error) from error
+        raise  # an input that could not be read inside the block is not an output problem
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        _pending.discard(temporary)
+
+
+def write_text(path: Path | str, text: str, newline: str = "\n") -> None:
+    """Write UTF-8 text atomically, every line end as `newline`; raises OutputError."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.replace("\r\n", "\n").replace("\n", newline).encode("utf-8"))
+
+
+def write_json(path: Path | str, obj: Any, sort_keys: bool = False) -> None:
+    """Write `obj` as indented UTF-8 JSON atomically (values made plain by `plain`); raises OutputError."""
+    write_text(path, json.dumps(obj, indent=2, sort_keys=sort_keys, ensure_ascii=False, default=plain) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """The `default` of `json.dumps`: NumPy numbers and arrays, paths, sets and objects with `to_json()` made plain."""
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+@contextmanager
+def folder_lock(folder: Path | str, timeout_s: float = 30.0) -> Iterator[None]:
+    """Hold the folder for one short read-modify-write section; other processes and threads wait their turn.
+
+    The lock is the operating system's, on a small file in the folder, so it is free again the moment its holder ends,
+    however it ends. Not re-entrant. Raises OutputError when the folder cannot be written or stays held for `timeout_s`.
+    """
+    folder = Path(folder)
+    path = folder / LOCK_NAME
+    deadline = time.monotonic() + timeout_s
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while (lock := _try_lock(path)) is None:
+            if time.monotonic() > deadline:
+                raise OutputError(
+                    f"The folder {folder} is in use by another run ({_holder(path)}). "
+                    "Wait until it ends, then try again."
+                )
+            time.sleep(0.01)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    try:
+        yield
+    finally:
+        _unlock(path, lock)
+
+
+def safe_name(text: str) -> str:
+    """`text` as a file name that Windows, macOS and Linux accept: never empty, at most 120 characters and 200 bytes."""
+    name = unicodedata.normalize("NFC", str(text))
+    name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]', "_", name)[:120]
+    name = name.encode("utf-8")[:200].decode("utf-8", errors="ignore").strip().rstrip(". ")
+    if name.split(".")[0].strip().upper() in _RESERVED_ON_WINDOWS:
+        name = f"_{name}"
+    return name or "unnamed"
+
+
+def remove_pending() -> None:
+    """Remove the temporary files of unfinished `atomic_path` blocks; for a process about to end without unwinding."""
+    for temporary in list(_pending):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _extension(path: Path) -> str:
+    return "".join(path.suffixes[-2:]) if path.suffix.lower() in (".gz", ".zip") else path.suffix
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    # On Windows a virus scanner or indexer may hold a fresh file for a moment.
+    for wait_s in (0.05, 0.2, 0.5) if sys.platform == "win32" else ():
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(wait_s)
+    os.replace(temporary, path)
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in _FULL:
+        return OutputError(f"{path} could not be written: the disk is full. Free some space, then try again.")
+    if error.errno in _FORBIDDEN:
+        return OutputError(
+            f"{path} could not be written: the folder is read-only or the file is open in another program. "
+            "Close it there or choose another folder, then try again."
+        )
+    return OutputError(
+        f"{path} could not be written: {error.strerror or error}. Choose another folder, then try again."
+    )
+
+
+def _try_lock(path: Path) -> int | None:
+    """A descriptor that holds the lock on `path`, or None when another holder has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not _lock_descriptor(descriptor):
+            os.close(descriptor)
+            return None
+        # The previous holder removes the file before it lets go: a lock on a removed file excludes nobody.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, json.dumps(note).encode())
+                return descriptor
+        os.close(descriptor)
+        return None
+    except BaseException:
+        with suppress(OSError):
+            os.close(descriptor)
+        raise
+
+
+def _unlock(path: Path, descriptor: int) -> None:
+    if sys.platform == "win32":  # an open file cannot be removed there
+        os.close(descriptor)
+        with suppress(OSError):
+            path.unlink()
+    else:
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock_descriptor(descriptor: int) -> bool:
+        # A byte far beyond the note, because a locked byte cannot be read by others there.
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            return True
+        except OSError:
+            return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+
+else:
+    import fcntl
+
+    def _lock_descriptor(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+
+
+def _holder(path: Path) -> str:
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {note['pid']} on {note['host']}, since {note['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its name could not be read"
