@@ -19,9 +19,9 @@ The published network, the starter network and the decoder (`heatmaps.py`, `grou
 | 9-12 | y (rows) of the same vectors |
 
 Heat maps are the maximum over bodies of exp(-d^2 / (2 s^2)), with s = 0.065 sqrt(body area in patch pixels) for
-corners and 1.3 s for the centroid. Vectors are supervised only within 5 pixels of a corner (`vector_mask`), and are zero
-elsewhere in the targets. The centroid is the mean of the four corners, so that a lost corner is the mirror image of the
-opposite one (Windsor et al., MICCAI 2020, arXiv 2007.02606; widths and radius are ours).
+corners and 1.3 s for the centroid. Vectors are supervised only within 5 pixels of a corner (`vector_mask`), and are
+zero elsewhere in the targets. The centroid is the mean of the four corners, so that a lost corner is the mirror image
+of the opposite one (Windsor et al., MICCAI 2020, arXiv 2007.02606; widths and radius are ours).
 """
 
 from __future__ import annotations

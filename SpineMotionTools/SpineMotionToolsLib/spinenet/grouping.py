@@ -1,0 +1,202 @@
+"""From corners and centroids to vertebrae: assembly within a slice, then grouping across slices.
+
+Polygons are (4, 2) arrays of (x, y) in scan pixels, corner order rt, rb, lb, lt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .departures import FAITHFUL, Departures
+from .heatmaps import CENTROID_THRESHOLD, CORNER_THRESHOLD, Corners, centroid_map, corners, peaks
+from .patches import Window
+from .polygons import contains, internal_angles, is_simple, overlap
+
+LOST_CORNER_FRACTION = 0.5
+LOST_CORNER_PX, LOST_CORNER_MM = 20.0, 12.0
+SHARED_CORNER_PX, SHARED_CORNER_MM = 2.0, 1.2
+SLICE_OVERLAP = 0.2
+MERGE_OVERLAP = 0.05
+
+
+@dataclass(frozen=True)
+class SliceDetections:
+    """What one slice shows: outlines (n, 4, 2) in (x, y), and what they were made of, in (row, column)."""
+
+    polygons: np.ndarray
+    centroids: np.ndarray
+    corners: tuple[Corners, Corners, Corners, Corners]
+    centroid_map: np.ndarray = field(repr=False)
+
+
+@dataclass
+class VertebraOutline:
+    """One vertebra's outlines over the slices it was found in; a slice number may repeat, and order may be mixed."""
+
+    polygons: list[np.ndarray]
+    slices: list[int]
+
+    @property
+    def average(self) -> np.ndarray:
+        """The plain mean of all outlines: (4, 2)."""
+        return np.mean(self.polygons, axis=0)
+
+
+def decode_slice(
+    maps: np.ndarray,
+    windows: Sequence[Window],
+    shape: tuple[int, int],
+    corner_threshold: float = CORNER_THRESHOLD,
+    centroid_threshold: float = CENTROID_THRESHOLD,
+    departures: Departures = FAITHFUL,
+    pixel_spacing_mm: float = 1.0,
+) -> SliceDetections:
+    """Outlines of one slice from the network's maps (windows, 13, h, w); `shape` is the slice's (rows, columns).
+
+    The spacing only matters with `departures.limits_in_mm`. Windsor et al., MICCAI 2020.
+    """
+    heat = centroid_map(maps, windows, shape, departures)
+    centroids = peaks(heat, centroid_threshold)
+    found = corners(maps, windows, shape, corner_threshold, departures)
+    lost, shared = LOST_CORNER_PX, SHARED_CORNER_PX
+    if departures.limits_in_mm:
+        lost, shared = LOST_CORNER_MM / pixel_spacing_mm, SHARED_CORNER_MM / pixel_spacing_mm
+    outlines = assemble(centroids, found, lost, departures.check_completed)
+    return SliceDetections(drop_shared_corners(outlines, shared), centroids, found, heat)
+
+
+def corner_is_lost(distance: float, vector: np.ndarray, limit: float = LOST_CORNER_PX) -> bool:
+    """Whether a corner whose arrow ends `distance` from the centroid does not belong to it."""
+    return bool(distance > LOST_CORNER_FRACTION * np.hypot(*vector) or distance > limit)
+
+
+def assemble(
+    centroids: np.ndarray, found: Sequence[Corners], lost_limit: float = LOST_CORNER_PX, check_completed: bool = False
+) -> np.ndarray:
+    """A quadrilateral for every centroid with at least three corners whose arrows point at it: (n, 4, 2) in (x, y).
+
+    For every type the corner aimed nearest to the centroid is taken; one lost corner is completed from the opposite
+    corner's vector. Corners may serve several centroids.
+    """
+    outlines = []
+    if all(len(of_type.points) for of_type in found):
+        for centroid in np.asarray(centroids, dtype=float):
+            outline = _outline_of(centroid, found, lost_limit, check_completed)
+            if outline is not None:
+                outlines.append(outline[:, ::-1])
+    return np.array(outlines).reshape(-1, 4, 2)
+
+
+def _outline_of(centroid: np.ndarray, found: Sequence[Corners], limit: float, check_completed: bool):
+    points, vectors, lost = [], [], []
+    for k, of_type in enumerate(found):
+        distances = np.linalg.norm(of_type.points + of_type.vectors - centroid, axis=1)
+        nearest = int(np.argmin(distances))
+        points.append(of_type.points[nearest])
+        vectors.append(of_type.vectors[nearest])
+        if corner_is_lost(distances[nearest], vectors[-1], limit):
+            lost.append(k)
+    if len(lost) > 1:
+        return None
+    outline = np.array(points)
+    if lost:
+        outline[lost[0]] = centroid + vectors[(lost[0] + 2) % 4]
+    if (not lost or check_completed) and not (is_simple(outline) and contains(outline, centroid)):
+        return None
+    return outline
+
+
+def drop_shared_corners(outlines: np.ndarray, limit: float = SHARED_CORNER_PX) -> np.ndarray:
+    """Of two different outlines that share a corner (same type, closer than `limit`), drop the more distorted one.
+
+    Distortion is the range of the internal angles. Equal ranges drop both; exact duplicates stay, they fuse later.
+    """
+    outlines = np.asarray(outlines, dtype=float).reshape(-1, 4, 2)
+    if len(outlines) < 2:
+        return outlines
+    gaps = np.linalg.norm(outlines[:, None] - outlines[None], axis=-1).min(axis=-1)
+    same = (outlines[:, None] == outlines[None]).all(axis=(-1, -2))
+    spread = np.ptp(internal_angles(outlines), axis=1)
+    dropped = np.zeros(len(outlines), dtype=bool)
+    for i, j in np.argwhere((gaps < limit) & ~same):
+        dropped[i if spread[i] > spread[j] else j] = True
+    return outlines[~dropped]
+
+
+def group_slices(
+    slices: Sequence[np.ndarray],
+    overlap_threshold: float = SLICE_OVERLAP,
+    remove_single_slice_detections: bool = True,
+    departures: Departures = FAITHFUL,
+) -> list[VertebraOutline]:
+    """Vertebrae from the outlines of every slice, top to bottom.
+
+    An outline joins the first vertebra whose latest outline it overlaps by more than the threshold. Vertebrae that lie
+    over each other are merged in the end.
+    """
+    vertebrae: list[VertebraOutline] = []
+    for number, polygons in enumerate(slices):
+        for polygon in polygons:
+            for vertebra in vertebrae:
+                if overlap(polygon, vertebra.polygons[-1]) > overlap_threshold:
+                    vertebra.polygons.append(polygon)
+                    vertebra.slices.append(number)
+                    break
+            else:
+                vertebrae.append(VertebraOutline([polygon], [number]))
+    if remove_single_slice_detections:
+        vertebrae = [v for v in vertebrae if len(v.polygons) > 1]
+    vertebrae = _merge_overlapping(vertebrae, departures.single_deletion)
+    if departures.drop_outliers:
+        vertebrae = drop_outliers(vertebrae)
+    return sorted(vertebrae, key=lambda v: v.average[:, 1].mean())
+
+
+def _merge_overlapping(vertebrae: list[VertebraOutline], delete_once: bool) -> list[VertebraOutline]:
+    averages = [v.average for v in vertebrae]
+    pairs = [
+        (i, j) for i in range(len(vertebrae)) for j in range(i) if overlap(averages[i], averages[j]) > MERGE_OVERLAP
+    ]
+    if delete_once:
+        return _merge_groups(vertebrae, pairs)
+    for i, j in pairs:
+        vertebrae[i].polygons.extend(vertebrae[j].polygons)
+        vertebrae[i].slices.extend(vertebrae[j].slices)
+    for j in sorted((j for _, j in pairs), reverse=True):
+        if j < len(vertebrae):
+            del vertebrae[j]
+    return vertebrae
+
+
+def _merge_groups(vertebrae: list[VertebraOutline], pairs: list[tuple[int, int]]) -> list[VertebraOutline]:
+    """Every connected group of overlapping vertebrae becomes one, with each outline once, in slice order."""
+    owner = list(range(len(vertebrae)))
+    for i, j in pairs:
+        owner = [owner[i] if o == owner[j] else o for o in owner]
+    merged = []
+    for group in dict.fromkeys(owner):
+        members = [v for v, o in zip(vertebrae, owner) if o == group]
+        parts = sorted(
+            ((number, polygon) for v in members for number, polygon in zip(v.slices, v.polygons)), key=lambda p: p[0]
+        )
+        merged.append(VertebraOutline([polygon for _, polygon in parts], [number for number, _ in parts]))
+    return merged
+
+
+def drop_outliers(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
+    """Bodies that a fifth-degree curve x(y) through all upper and lower edge centres passes, at either edge."""
+    if len(vertebrae) < 4:
+        return vertebrae
+    boxes = np.array([v.average for v in vertebrae])
+    top, bottom = boxes[:, [0, 3]], boxes[:, [1, 2]]
+    centres = np.concatenate([top.mean(axis=1), bottom.mean(axis=1)])
+    curve = np.polynomial.Polynomial.fit(centres[:, 1], centres[:, 0], 5)
+
+    def passed(edge: np.ndarray) -> np.ndarray:
+        at = curve(edge[..., 1].mean(axis=1))
+        return (edge[..., 0].min(axis=1) <= at) & (at <= edge[..., 0].max(axis=1))
+
+    return [v for v, good in zip(vertebrae, passed(top) | passed(bottom)) if good]

@@ -1,0 +1,140 @@
+"""Training samples for the starter networks: sagittal patches of real lumbar scans with known corners.
+
+The scans are the twelve T2-weighted volumes of "Annotated T2-weighted MR images of the Lower Spine" (C. Chu, D. Belavy
+et al., doi 10.5281/zenodo.22304, CC BY 4.0) at 1 mm with masks of T11-L5; S1 corners are annotated in
+`annotations/s1-corners.json`. Bodies that nobody labelled are kept out of the loss, never taught as background.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from SpineMotionToolsLib.spinenet.detection_targets import centroids_of
+
+LABELS = ("T11", "T12", "L1", "L2", "L3", "L4", "L5", "S1")  # body index 0..7, top to bottom
+S1 = 7
+MASK_VALUE = {label: 7 - index for index, label in enumerate(LABELS[:7])}  # 7 = T11 ... 1 = L5
+ABSENT, UNSURE, VALID = 0, 1, 2
+MIN_AREA_SHARE = 0.6  # a cut through less of a body than this is too near its side to have corners
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One scan: `volume` (rows, columns, slices) float32 0-255, 1 mm; per slice and body the four corners.
+
+    `corners` (slices, 8, 4, 2) as (column, row) in the order rt, rb, lb, lt; `state` (slices, 8) ABSENT, UNSURE (left
+    out of the loss) or VALID.
+    """
+
+    name: str
+    volume: np.ndarray
+    corners: np.ndarray
+    state: np.ndarray
+
+
+def load_subject(folder: Path, name: str) -> Subject:
+    """Read one scan and its masks, and derive the corners of every body in every sagittal slice."""
+    import SimpleITK as sitk
+
+    # Both files are stored slice by slice: array (slices, rows, columns), row 0 at the head, column 0 anterior.
+    volume = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{name}_T2w.nii.gz"))).astype(np.float32)
+    masks = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{name}_vertebrae.nii.gz")))
+    corners = np.zeros((len(volume), len(LABELS), 4, 2), dtype=np.float32)
+    state = np.zeros((len(volume), len(LABELS)), dtype=np.uint8)
+    axes = _axes(masks)
+    for index, label in enumerate(LABELS[:7]):
+        mask = masks == MASK_VALUE[label]
+        area = mask.sum(axis=(1, 2))
+        largest = np.percentile(area[area > 0], 80)
+        for z in np.flatnonzero(area):
+            if area[z] < MIN_AREA_SHARE * largest:
+                state[z, index] = UNSURE
+            else:
+                state[z, index] = VALID
+            corners[z, index] = mask_corners(mask[z], axes[index])
+        corners[:, index] = _smooth_along_slices(corners[:, index], state[:, index] == VALID)
+    _add_s1(name, corners, state)
+    return Subject(name, np.moveaxis(volume, 0, -1), corners, state)
+
+
+def load_subjects(folder: Path) -> list[Subject]:
+    """All scans that `index.json` lists."""
+    names = json.loads((folder / "index.json").read_text())["subjects"]
+    return [load_subject(folder, name) for name in names]
+
+
+def _axes(masks: np.ndarray) -> np.ndarray:
+    """In-plane unit vector (column, row) along the spine, head to foot, at each of the seven bodies: (7, 2)."""
+    centers = np.array([np.argwhere(masks == MASK_VALUE[label]).mean(axis=0)[[2, 1]] for label in LABELS[:7]])
+    tangents = np.gradient(centers, axis=0)
+    return tangents / np.linalg.norm(tangents, axis=1, keepdims=True)
+
+
+def mask_corners(mask: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """The four corners (rt, rb, lb, lt) of a body's cut, (4, 2) as (column, row).
+
+    Each corner is where the outline lies furthest along a diagonal of the body, after scaling both axes to the body's
+    own width and height, so that flat bodies keep their corners.
+    """
+    rows, columns = np.nonzero(mask)
+    points = np.stack([columns, rows], axis=1).astype(np.float64)
+    center = points.mean(axis=0)
+    across = np.array([along[1], -along[0]])  # toward larger columns: posterior
+    u, v = (points - center) @ across, (points - center) @ along
+    u, v = u / max(np.ptp(u), 1), v / max(np.ptp(v), 1)
+    corners = []
+    for side, end in ((1, -1), (1, 1), (-1, 1), (-1, -1)):
+        furthest = np.argsort(side * u + end * v)[-3:]
+        corners.append(points[furthest].mean(axis=0) + 0.25 * (side * across + end * along))
+    return np.array(corners)
+
+
+def _smooth_along_slices(corners: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Median over three neighboring slices: voxel outlines jitter, bodies do not."""
+    smooth = corners.copy()
+    for z in np.flatnonzero(valid[1:-1]) + 1:
+        if valid[z - 1] and valid[z + 1]:
+            smooth[z] = np.median(corners[z - 1 : z + 2], axis=0)
+    return smooth
+
+
+def _add_s1(name: str, corners: np.ndarray, state: np.ndarray) -> None:
+    path = Path(__file__).with_name("annotations") / "s1-corners.json"
+    annotated = json.loads(path.read_text(encoding="utf-8"))["subjects"][name]
+    slices = np.array(sorted(int(z) for z in annotated))
+    points = np.array([annotated[str(z)] for z in slices], dtype=np.float64).reshape(len(slices), 8)
+    everywhere = np.arange(len(corners))
+    for value in range(8):
+        corners.reshape(len(corners), len(LABELS), 8)[:, S1, value] = np.interp(everywhere, slices, points[:, value])
+    state[:, S1] = UNSURE
+    state[slices[0] : slices[-1] + 1, S1] = VALID
+
+
+def unlabelled_region(corners: np.ndarray, state: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Pixels to leave out of the loss: bool (rows, columns).
+
+    Above T11 and below S1 (bodies nobody labelled), and around bodies cut too near their side. `corners` (8, 4, 2) and
+    `state` (8,) belong to one slice, in the picture's own pixels.
+    """
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    ignored = np.zeros(shape, dtype=bool)
+    centers = centroids_of(corners)
+    known = np.flatnonzero(state != ABSENT)
+    if not len(known):
+        return np.ones(shape, dtype=bool)
+    for body, ends, sign in ((known[0], (0, 3), -1.0), (known[-1], (1, 2), 1.0)):
+        # Half plane beyond the outer end plate, half a body height away from it.
+        middle = corners[body, list(ends)].mean(axis=0)
+        outward = middle - centers[body]
+        length = np.linalg.norm(outward) + 1e-6
+        outward /= length
+        beyond = (columns - middle[0]) * outward[0] + (rows - middle[1]) * outward[1]
+        ignored |= beyond > (0.35 * length if sign > 0 else 0.25 * length)
+    for body in np.flatnonzero(state == UNSURE):
+        reach = 0.75 * np.linalg.norm(corners[body, 0] - corners[body, 2])
+        ignored |= (columns - centers[body, 0]) ** 2 + (rows - centers[body, 1]) ** 2 < reach**2
+    return ignored
