@@ -126,14 +126,15 @@ def unlabelled_region(corners: np.ndarray, state: np.ndarray, shape: tuple[int, 
     known = np.flatnonzero(state != ABSENT)
     if not len(known):
         return np.ones(shape, dtype=bool)
-    for body, ends, sign in ((known[0], (0, 3), -1.0), (known[-1], (1, 2), 1.0)):
-        # Half plane beyond the outer end plate, half a body height away from it.
+    for body, ends, clearance, opening in ((known[0], (0, 3), 0.25, 0.3), (known[-1], (1, 2), 0.35, 0.8)):
+        # A cone beyond the outer end plate; it opens widely below S1, because the sacrum curves backward.
         middle = corners[body, list(ends)].mean(axis=0)
         outward = middle - centers[body]
         length = np.linalg.norm(outward) + 1e-6
         outward /= length
         beyond = (columns - middle[0]) * outward[0] + (rows - middle[1]) * outward[1]
-        ignored |= beyond > (0.35 * length if sign > 0 else 0.25 * length)
+        aside = np.abs((columns - middle[0]) * outward[1] - (rows - middle[1]) * outward[0])
+        ignored |= (beyond > clearance * length) & (aside < 2 * length + opening * beyond)
     for body in np.flatnonzero(state == UNSURE):
         reach = 0.75 * np.linalg.norm(corners[body, 0] - corners[body, 2])
         ignored |= (columns - centers[body, 0]) ** 2 + (rows - centers[body, 1]) ** 2 < reach**2
