@@ -11,7 +11,7 @@ import sys
 import time
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from SpineMotionToolsLib.common.errors import OutputError
 
 LOCK_NAME = ".spinemotion.lock"
 _pending: set[Path] = set()
+_announce: list[Callable[[Path], None]] = []
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -40,6 +41,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise _output_error(path, error) from error
     _pending.add(temporary)
+    for announce in _announce:
+        announce(temporary)
     try:
         yield temporary
         _replace(temporary, path)
@@ -112,6 +115,11 @@ def safe_name(text: str) -> str:
     if name.split(".")[0].strip().upper() in _RESERVED_ON_WINDOWS:
         name = f"_{name}"
     return name or "unnamed"
+
+
+def announce_temporaries(announce: Callable[[Path], None]) -> None:
+    """Call `announce(path)` for every temporary file from now on, so that others can remove it after a crash."""
+    _announce.append(announce)
 
 
 def remove_pending() -> None:
