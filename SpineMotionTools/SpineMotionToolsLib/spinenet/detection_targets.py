@@ -87,13 +87,11 @@ def make_targets(
     if not len(corners):
         return maps
     sigma = SIGMA_PER_ROOT_AREA * np.sqrt(areas_of(corners))
-    maps[CENTROID_CHANNEL] = _peaks(_squared_distances(centroids, shape), CENTROID_WIDENING * sigma)
+    maps[CENTROID_CHANNEL] = _peaks(centroids, CENTROID_WIDENING * sigma, shape)
     for k in range(4):
-        distances2 = _squared_distances(corners[:, k], shape)
-        maps[k] = _peaks(distances2, sigma)
-        near = distances2.min(axis=0) <= VECTOR_RADIUS_PX**2
-        vectors = (centroids - corners[:, k])[distances2.argmin(axis=0)[near]]
-        maps[5 + k][near], maps[9 + k][near] = vectors[:, 0], vectors[:, 1]
+        maps[k] = _peaks(corners[:, k], sigma, shape)
+        for (rows, columns), vector in zip(_disks(corners[:, k], shape), centroids - corners[:, k]):
+            maps[5 + k][rows, columns], maps[9 + k][rows, columns] = vector
     return maps
 
 
@@ -101,18 +99,36 @@ def vector_mask(corners: np.ndarray, shape=(PATCH_SIZE, PATCH_SIZE)) -> np.ndarr
     """Where each corner type's vectors are supervised: bool (4, rows, columns), true within 5 pixels of a corner."""
     corners = np.asarray(corners, dtype=float).reshape(-1, 4, 2)
     mask = np.zeros((4, *shape), dtype=bool)
-    if len(corners):
-        for k in range(4):
-            mask[k] = _squared_distances(corners[:, k], shape).min(axis=0) <= VECTOR_RADIUS_PX**2
+    for k in range(4):
+        for rows, columns in _disks(corners[:, k], shape):
+            mask[k][rows, columns] = True
     return mask
 
 
-def _squared_distances(points: np.ndarray, shape) -> np.ndarray:
-    """Squared distance of every pixel to every (column, row) point: (n, rows, columns)."""
-    columns = (np.arange(shape[1]) - points[:, 0, None]) ** 2
-    rows = (np.arange(shape[0]) - points[:, 1, None]) ** 2
-    return rows[:, :, None] + columns[:, None, :]
+def _disks(points: np.ndarray, shape):
+    """For each (column, row) point the pixels (rows, columns) within the vector radius; each pixel goes to the
+    nearest point."""
+    nearest = np.full(shape, -1, dtype=np.int16)
+    distance = np.full(shape, VECTOR_RADIUS_PX**2)
+    reach = int(np.ceil(VECTOR_RADIUS_PX))
+    for number, (x, y) in enumerate(points):
+        rows = slice(max(0, int(np.floor(y)) - reach), max(0, int(np.ceil(y)) + reach + 1))
+        columns = slice(max(0, int(np.floor(x)) - reach), max(0, int(np.ceil(x)) + reach + 1))
+        own = distance[rows, columns]
+        d2 = (np.arange(shape[0])[rows, None] - y) ** 2 + (np.arange(shape[1])[columns] - x) ** 2
+        closer = (d2 < own) | ((d2 == own) & (nearest[rows, columns] < 0))
+        own[closer] = d2[closer]
+        nearest[rows, columns][closer] = number
+    return [np.nonzero(nearest == number) for number in range(len(points))]
 
 
-def _peaks(distances2: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    return np.exp(-distances2 / (2 * np.maximum(sigma, 1e-6)[:, None, None] ** 2)).max(axis=0)
+def _peaks(points: np.ndarray, sigma: np.ndarray, shape) -> np.ndarray:
+    """The maximum over points of Gaussians of height 1; a Gaussian is the product of one along rows and one along
+    columns."""
+    scale = -0.5 / np.maximum(sigma, 1e-6)[:, None] ** 2
+    columns = np.exp(scale * (np.arange(shape[1]) - points[:, :1]) ** 2).astype(np.float32)
+    rows = np.exp(scale * (np.arange(shape[0]) - points[:, 1:]) ** 2).astype(np.float32)
+    peaks = np.zeros(shape, dtype=np.float32)
+    for row, column in zip(rows, columns):
+        np.maximum(peaks, row[:, None] * column, out=peaks)
+    return peaks

@@ -55,7 +55,7 @@ def vector_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) 
 
 
 def train_detector(
-    subjects: list[Subject], fold: int | None, folder: Path, steps: int = 900, seed: int = 7, log=print
+    subjects: list[Subject], fold: int | None, folder: Path, steps: int = 700, seed: int = 7, log=print
 ) -> Path:
     """Train one detector (all subjects but the fold's, or all) and write its weights; resumes from its checkpoint.
 
