@@ -57,14 +57,15 @@ class JobControls:
             self._job.cancel()
             self._finish(_("Cancelled."))
 
-    def _onProgress(self, done, of, text="", remainingSeconds=None):
+    def _onProgress(self, done, of, text=""):
         if of > 0:
             self._progressBar.setRange(0, 1000)
             self._progressBar.value = int(1000 * min(done / of, 1.0))
-        remaining = ""
-        if remainingSeconds is not None and remainingSeconds >= 1:
-            remaining = _("about {time} left").format(time=durationText(remainingSeconds))
-        self._statusLabel.text = "  ".join(part for part in (text or self._title, remaining) if part)
+        remaining = self._job.remaining_s if self.running else None
+        parts = [text or self._title]
+        if remaining is not None and remaining >= 1:
+            parts.append(_("about {time} left").format(time=durationText(remaining)))
+        self._statusLabel.text = ", ".join(parts)
 
     def _poll(self):
         if not self.running or not self._job.poll():
@@ -74,7 +75,10 @@ class JobControls:
             self._finish(str(job.error), failed=True)
             return
         self._finish("")
-        onResult(job.result)
+        try:
+            onResult(job.result)
+        finally:
+            job.close()  # the job's folder holds result files until they are read
 
     def _finish(self, message, failed=False):
         self._timer.stop()

@@ -29,10 +29,12 @@ class ModelChooser:
 
     def refresh(self) -> None:
         """Read the catalogue again (after a download, say)."""
-        from SpineMotionToolsLib.common.weights import catalogue
+        from SpineMotionToolsLib.common.catalogue import catalogue
 
         self._entries = {
-            entry.id: entry for entry in catalogue().values() if entry.system == self._system and entry.is_present()
+            entry.id: entry
+            for entry in catalogue().values()
+            if entry.system == self._system and all(path.is_file() for path in entry.paths)
         }
         self._fill()
 

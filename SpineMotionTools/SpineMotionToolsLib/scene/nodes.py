@@ -185,3 +185,11 @@ def show_in_slice_views(scene, background=None, foreground=None, opacity: float 
             composite.SetForegroundVolumeID(foreground.GetID())
         if opacity is not None:
             composite.SetForegroundOpacity(opacity)
+
+
+def set_foreground_opacity(scene, foreground, opacity: float) -> None:
+    """Opacity of a volume in the slice views that show it in the foreground."""
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
+        composite = scene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode")
+        if composite.GetForegroundVolumeID() == foreground.GetID() and composite.GetForegroundOpacity() != opacity:
+            composite.SetForegroundOpacity(opacity)
