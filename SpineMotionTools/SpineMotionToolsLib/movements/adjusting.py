@@ -1,0 +1,46 @@
+"""Pose adjusting: every frame turned, shifted and scaled alike, so that the infant lies upright, centered, at a fixed size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from SpineMotionToolsLib.common.crops import crop
+from SpineMotionToolsLib.common.resampling import resize_linear, translate_linear
+from SpineMotionToolsLib.movements.torso import Adjustment, Trunk
+
+SIDE_PX = 224
+TRUNK_RATIO = 0.8  # the square's side is 3 / 0.8 = 3.75 trunk lengths
+
+
+def turn(picture: np.ndarray, degree: float, enlarge: bool) -> np.ndarray:
+    """Turn a uint8 picture counterclockwise, nearest neighbor, black outside, on the same or an enlarged canvas."""
+    from PIL import Image
+
+    turned = Image.fromarray(picture).rotate(degree, resample=Image.Resampling.NEAREST, expand=enlarge)
+    return np.asarray(turned)
+
+
+def place_trunk(turned: np.ndarray, trunk: Trunk) -> tuple[np.ndarray, np.ndarray]:
+    """The turned frame with the trunk's center in the middle, and the same with the trunk straight up."""
+    height, width = turned.shape[:2]
+    shifted = translate_linear(turned, width / 2 - trunk.center_px[0], height / 2 - trunk.center_px[1])
+    return shifted, turn(shifted, trunk.degree, enlarge=False)
+
+
+def crop_trunk(
+    straight: np.ndarray, length_px: float, ratio: float = TRUNK_RATIO, size: tuple[int, int] = (SIDE_PX, SIDE_PX)
+) -> np.ndarray:
+    """The square of 3 / ratio trunk lengths around the middle, resized to `size` (width, height)."""
+    height, width = straight.shape[:2]
+    side = 3 * length_px / ratio
+    left, top, right, bottom = (
+        int(np.rint(edge // 2)) for edge in (width - side, height - side, width + side, height + side)
+    )
+    return resize_linear(crop(straight, top, left, bottom - top, right - left), size)
+
+
+def adjust(picture: np.ndarray, adjustment: Adjustment) -> np.ndarray:
+    """The 224 x 224 picture of one frame (H,W,3) uint8."""
+    turned = turn(picture, adjustment.rough_degree, enlarge=True)
+    _, straight = place_trunk(turned, adjustment.trunk)
+    return crop_trunk(straight, adjustment.trunk.length_px)
