@@ -41,8 +41,8 @@ Network = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class BodyPoints:
     """Found joints and persons.
 
-    `candidates` (n,4): x, y in pixels, score, number. `persons` (m,20): candidate number of each joint or -1, total score,
-    number of parts.
+    `candidates` (n,4): x, y in pixels, score, number. `persons` (m,20): candidate number of each joint or -1, total
+    score, number of parts.
     """
 
     candidates: np.ndarray
@@ -88,10 +88,11 @@ def decode(fields: np.ndarray, maps: np.ndarray, size: tuple[int, int]) -> BodyP
 
 
 class Enlarged:
-    """Network maps seen at the size of the picture: enlarged 8 times, cut to the scaled picture, resized to the picture.
+    """Network maps seen at the size of the picture: enlarged 8 times, cut to the scaled picture, resized to the
+    picture.
 
-    The two bicubic steps run only where a joint may be, in the published order of float32 operations: with equal neighbors,
-    which pixel is the peak hangs on rounding.
+    The two bicubic steps run only where a joint may be, in the published order of float32 operations: with equal
+    neighbors, which pixel is the peak hangs on rounding.
     """
 
     def __init__(self, size: tuple[int, int]):
@@ -209,7 +210,7 @@ def _connect(first: np.ndarray, second: np.ndarray, fields: np.ndarray, enlarged
 
 
 def _assemble(limbs: list[np.ndarray], candidates: np.ndarray) -> np.ndarray:
-    """Persons (m,20) from the limbs of all kinds; persons of fewer than 4 parts or of mean score below 0.4 are dropped."""
+    """Persons (m,20) from the limbs of all kinds, without those of fewer than 4 parts or a mean score below 0.4."""
     persons: list[np.ndarray] = []
     for kind, (joint_a, joint_b) in enumerate(LIMBS):
         for a, b, score in limbs[kind]:

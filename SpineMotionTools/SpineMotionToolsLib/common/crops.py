@@ -22,7 +22,9 @@ def pad_columns(picture: np.ndarray, columns: int) -> np.ndarray:
 
 
 def resize_half_pixel(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize (...,H,W) float32 to `size` (height, width): bilinear, half-pixel centers, edges repeated, no antialiasing."""
+    """Resize (...,H,W) float32 to `size` (height, width): bilinear, half-pixel centers, edges repeated, no
+    antialiasing.
+    """
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(pictures, dtype=np.float32))

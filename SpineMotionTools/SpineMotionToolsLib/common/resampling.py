@@ -35,8 +35,8 @@ def _cubic_weights(x: np.ndarray) -> np.ndarray:
 def cubic_along(picture: np.ndarray, indices: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
     """Weighted sum of four taps along axis 0 or 1 of a float32 (H,W,...) array, in OpenCV's order of additions.
 
-    OpenCV adds from the first tap along a row and from the last tap along a column. The order decides which of two equal
-    pixels is the larger one, and with that where a symmetric peak is found.
+    OpenCV adds from the first tap along a row and from the last tap along a column. The order decides which of two
+    equal pixels is the larger one, and with that where a symmetric peak is found.
     """
     order = (0, 1, 2, 3) if axis == 1 else (3, 2, 1, 0)
     shape = [1] * picture.ndim

@@ -1,7 +1,7 @@
 """Videos read lazily: files through PyAV with exact time stamps, folders of pictures, and frames from anywhere else.
 
-A video is a list of frames known by number; only the frames asked for are decoded to pictures, in order, one at a time, so
-memory does not grow with the length. Pictures are upright RGB, uint8 (H,W,3).
+A video is a list of frames known by number; only the frames asked for are decoded to pictures, in order, one at a time,
+so memory does not grow with the length. Pictures are upright RGB, uint8 (H,W,3).
 """
 
 from __future__ import annotations
@@ -51,11 +51,15 @@ class Video:
 
     @property
     def largest_gap_s(self) -> float:
-        """The longest time between two frames: well above 1/frame rate in videos of variable frame rate or with dropped frames."""
+        """The longest time between two frames: well above 1/frame rate in videos of variable frame rate or with dropped
+        frames.
+        """
         return float(np.diff(self.times_s).max()) if len(self) > 1 else 0.0
 
     def frames(self, numbers: Iterable[int] | None = None, longest_side_px: int | None = None) -> Iterator[Frame]:
-        """The frames of these numbers (all by default) in rising order, each once, scaled down to `longest_side_px` if larger."""
+        """The frames of these numbers (all by default) in rising order, each once, scaled down to `longest_side_px` if
+        larger.
+        """
         raise NotImplementedError
 
     def picture(self, number: int) -> np.ndarray:
@@ -79,7 +83,8 @@ class Video:
 
     @property
     def size_shown(self) -> str:
-        return f"{self.width_px} x {self.height_px} pixels, {self.frame_rate_hz:.4g} frames/s, {float(self.duration_s):.1f} s"
+        size, rate = f"{self.width_px} x {self.height_px} pixels", f"{self.frame_rate_hz:.4g} frames/s"
+        return f"{size}, {rate}, {float(self.duration_s):.1f} s"
 
 
 def open_video(source: Path | str | Video, frame_rate_hz: float | None = None) -> Video:
@@ -157,7 +162,9 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def as_rgb(picture: np.ndarray) -> np.ndarray:
-    """uint8 RGB (H,W,3) of a gray, gray-alpha, RGB or RGBA picture of uint8, or of another type scaled by its own range."""
+    """uint8 RGB (H,W,3) of a gray, gray-alpha, RGB or RGBA picture of uint8, or of another type scaled by its own
+    range.
+    """
     picture = np.asarray(picture)
     if picture.ndim == 2:
         picture = picture[..., None]
@@ -207,7 +214,8 @@ class VideoFile(Video):
             self.notes = (f"{self.name} is damaged after {len(shown)} frames; the rest was left out.",)
         if not shown:
             raise InputError(f"{self.name} holds no video frames. Choose another file.")
-        # Some containers (AVI) store no time of showing: frames are then counted as they are decoded, and not jumped to.
+        # Some containers (AVI) store no time of showing: frames are then counted as they are decoded, and not jumped
+        # to.
         self._counted = None in shown or len(set(shown)) < len(shown)
         if self._counted:
             if None in decoded or len(set(decoded)) < len(decoded):
@@ -218,7 +226,7 @@ class VideoFile(Video):
         self._keys = np.array(sorted(keys) or self._stamps[:1], np.int64)
 
     def frames_between(self, start_s: Fraction | float, end_s: Fraction | float) -> np.ndarray:
-        """Numbers of the frames whose stamp p fulfils P(start) <= p < P(end), P(s) = ceil(s / time base) + first stamp."""
+        """Numbers of the frames with stamps from P(start) up to below P(end); P(s) = ceil(s / time base) + first."""
         low, high = (
             -(-Fraction(second) // self._time_base) + self._first for second in (Fraction(start_s), Fraction(end_s))
         )

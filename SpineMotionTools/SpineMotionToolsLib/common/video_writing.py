@@ -24,8 +24,8 @@ def write_video(
 ) -> int:
     """Write RGB uint8 pictures (H,W,3) of equal size as an MP4 file and return their number.
 
-    Odd sizes lose their last row or column (the chroma of MP4 needs even sizes). `rotation_deg` is stored for players to
-    apply. Raises OutputError when the file cannot be written, InputError without pictures.
+    Odd sizes lose their last row or column (the chroma of MP4 needs even sizes). `rotation_deg` is stored for players
+    to apply. Raises OutputError when the file cannot be written, InputError without pictures.
     """
     av = _av()
     path = Path(path)

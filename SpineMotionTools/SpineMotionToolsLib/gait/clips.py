@@ -24,7 +24,8 @@ def clip_times(duration_s: Fraction, clip_s: Fraction = Fraction(1)) -> list[tup
 def pick_frames(available: int, wanted: int) -> np.ndarray:
     """Indices (wanted,) of evenly spread frames out of `available`, repeating frames where there are too few.
 
-    The positions are evaluated in float32 from both ends, as the published program does; float64 would pick other frames.
+    The positions are evaluated in float32 from both ends, as the published program does; float64 would pick other
+    frames.
     """
     import torch
 

@@ -17,8 +17,8 @@ def patient_key(file_name: str) -> str:
 def stratified_group_folds(labels: Sequence, groups: Sequence, folds: int = 5) -> list[np.ndarray]:
     """Validation indices of each fold: no group in two folds, classes spread as evenly as groups allow.
 
-    Groups are visited by decreasing spread of their class counts; each goes to the fold that makes the classes' shares most
-    even over the folds, ties to the smaller fold (scikit-learn's StratifiedGroupKFold without shuffling).
+    Groups are visited by decreasing spread of their class counts; each goes to the fold that makes the classes' shares
+    most even over the folds, ties to the smaller fold (scikit-learn's StratifiedGroupKFold without shuffling).
     """
     _, classes = np.unique(np.asarray(labels), return_inverse=True)
     _, members = np.unique(np.asarray(groups), return_inverse=True)

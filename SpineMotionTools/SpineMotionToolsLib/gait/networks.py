@@ -1,7 +1,7 @@
 """The video networks: one builder for the five three-dimensional families, and the published presets.
 
-State-dict names equal the published checkpoints' without their leading `model.`. Input (N,3,T,H,W) float32, output logits
-(N,1). Families: Feichtenhofer et al. 2019 (slow), Carreira & Zisserman 2017 (I3D), Tran et al. 2018 (R(2+1)D),
+State-dict names equal the published checkpoints' without their leading `model.`. Input (N,3,T,H,W) float32, output
+logits (N,1). Families: Feichtenhofer et al. 2019 (slow), Carreira & Zisserman 2017 (I3D), Tran et al. 2018 (R(2+1)D),
 Tran et al. 2019 (CSN), Feichtenhofer 2020 (X3D).
 """
 
@@ -21,8 +21,8 @@ MOVING_MEAN = dict(eps=1e-5, momentum=0.1)
 class Architecture:
     """What the builder needs to know of one three-dimensional network.
 
-    Per stage: number of blocks, inner and outer widths, temporal kernel of the first convolution by block (repeated in turn),
-    temporal stride of the first block, spatial stride of the first block.
+    Per stage: number of blocks, inner and outer widths, temporal kernel of the first convolution by block (repeated in
+    turn), temporal stride of the first block, spatial stride of the first block.
     """
 
     family: str  # "resnet", "csn", "r2plus1d" or "x3d": how the 3x3 part of a block is made
@@ -290,7 +290,9 @@ def least_frames(name: str, frames: int = 8) -> int:
 
 
 def initialise_from_scratch(network: VideoNet) -> None:
-    """The published start of training without pre-trained weights: the last normalization of every branch begins at zero."""
+    """The published start of training without pre-trained weights: the last normalization of every branch begins at
+    zero.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

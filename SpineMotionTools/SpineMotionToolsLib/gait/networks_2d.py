@@ -35,8 +35,8 @@ class EarlyFusion(nn.Module):
 class LateFusion(nn.Module):
     """(N,3,T,H,W) -> (N,1) from the frames 10 and T-10, one trunk each; T >= 11.
 
-    Published files hold the first trunk twice, as `resnet_model` (with an unused classifier) and as `first_model`: the two
-    share their tensors, and the copy loaded later (`first_model`) wins.
+    Published files hold the first trunk twice, as `resnet_model` (with an unused classifier) and as `first_model`: the
+    two share their tensors, and the copy loaded later (`first_model`) wins.
     """
 
     def __init__(self):

@@ -20,7 +20,7 @@ PUBLISHED_SIZE_PX = 512
 
 
 def persons(rows: np.ndarray) -> np.ndarray:
-    """Boxes (n,4) float32 of the detector rows [x1,y1,x2,y2,score,class] that are persons scored above 0.80, in order."""
+    """Boxes (n,4) float32 of the detector rows [x1,y1,x2,y2,score,class] that are persons scored above 0.80."""
     rows = np.asarray(rows, dtype=np.float32).reshape(-1, 6)
     return rows[(rows[:, 5] == PERSON_CLASS) & (rows[:, 4] > np.float32(LEAST_SCORE)), :4]
 
@@ -83,8 +83,8 @@ def select_published(frames: Iterable[np.ndarray]) -> Selection:
 def person_window(frame: np.ndarray, box: np.ndarray, background: bool = False) -> np.ndarray:
     """The part of a frame (H,W,3) that the square picture is made of, black outside the frame.
 
-    With `background` the window is as wide as the box is tall; otherwise it is the box and ten pixels either side, to be
-    padded with black by `square_picture`.
+    With `background` the window is as wide as the box is tall; otherwise it is the box and ten pixels either side, to
+    be padded with black by `square_picture`.
     """
     x1, y1, x2, y2 = (int(v) for v in np.trunc(np.asarray(box, dtype=np.float32)))
     width, height = x2 - x1, y2 - y1
@@ -95,7 +95,9 @@ def person_window(frame: np.ndarray, box: np.ndarray, background: bool = False) 
 
 
 def square_picture(window: np.ndarray, size: int = PUBLISHED_SIZE_PX, background: bool = False) -> np.ndarray:
-    """The patient as a (size,size,3) uint8 picture with black bars beside the person (`person_window` of the same mode)."""
+    """The patient as a (size,size,3) uint8 picture with black bars beside the person (`person_window` of the same
+    mode).
+    """
     if not background:
         height, width = window.shape[0], window.shape[1] - 2 * MARGIN_PX
         window = pad_columns(window, int((height - width) / 2) - MARGIN_PX)

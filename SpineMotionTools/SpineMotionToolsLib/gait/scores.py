@@ -1,7 +1,7 @@
 """From logits to probabilities, and the published figures of merit.
 
-The classes are numbered by the alphabetical order of the study's folders: 0 = ASD (adult spinal deformity), 1 = non-ASD.
-The network's output is the logit of class 1, so its sigmoid is the probability of NON-ASD.
+The classes are numbered by the alphabetical order of the study's folders: 0 = ASD (adult spinal deformity), 1 = non-
+ASD. The network's output is the logit of class 1, so its sigmoid is the probability of NON-ASD.
 """
 
 from __future__ import annotations

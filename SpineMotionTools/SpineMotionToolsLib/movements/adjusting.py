@@ -1,4 +1,6 @@
-"""Pose adjusting: every frame turned, shifted and scaled alike, so that the infant lies upright, centered, at a fixed size."""
+"""Pose adjusting: every frame turned, shifted and scaled alike, so that the infant lies upright, centered, at a fixed
+size.
+"""
 
 from __future__ import annotations
 

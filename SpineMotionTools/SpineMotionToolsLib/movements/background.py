@@ -17,7 +17,8 @@ CHANNEL_SPREAD = (0.229, 0.224, 0.225)
 
 
 def network_input(picture: np.ndarray, side: int = NETWORK_SIDE_PX) -> np.ndarray:
-    """(1,3,side,side) float32 from a uint8 picture (H,W,3): reduced with antialiasing, divided by its maximum, normalized.
+    """(1,3,side,side) float32 from a uint8 picture (H,W,3): reduced with antialiasing, divided by its maximum,
+    normalized.
 
     A black picture stays black (the published program divides by zero).
     """
@@ -30,10 +31,11 @@ def network_input(picture: np.ndarray, side: int = NETWORK_SIDE_PX) -> np.ndarra
 
 
 def resize_antialiased(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H,W,C) float64 -> (size[0],size[1],C): Gaussian blur where an axis shrinks, then linear interpolation, zero outside.
+    """(H,W,C) float64 -> (size[0],size[1],C): Gaussian blur where an axis shrinks, then linear interpolation, zero
+    outside.
 
-    Equals scikit-image's resize with mode "constant": blur and interpolation are linear and separable, so that one sparse
-    matrix per axis does both.
+    Equals scikit-image's resize with mode "constant": blur and interpolation are linear and separable, so that one
+    sparse matrix per axis does both.
     """
     height, width, channels = picture.shape
     rows, columns = _reduction(height, size[0]), _reduction(width, size[1])
@@ -86,7 +88,9 @@ def apply_mask(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def clean_mask(mask: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """The largest connected part of a soft mask above the threshold, as a mask of 0 and 1 (not in the published program)."""
+    """The largest connected part of a soft mask above the threshold, as a mask of 0 and 1 (not in the published
+    program).
+    """
     from scipy.ndimage import label
 
     parts, count = label(mask > threshold)

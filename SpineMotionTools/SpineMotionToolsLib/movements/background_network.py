@@ -1,4 +1,6 @@
-"""U2-Net (Qin et al. 2020), which separates the infant from the background, with the names of its published weight file."""
+"""U2-Net (Qin et al. 2020), which separates the infant from the background, with the names of its published weight
+file.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ class DilatedBlock(nn.Module):
 
 
 class U2Net(nn.Module):
-    """(N,3,H,W) -> seven maps (N,1,H,W) of values 0-1: fused, then the six side outputs. `width` 64 is the published one."""
+    """(N,3,H,W) -> seven maps (N,1,H,W) of values 0-1: fused, then the six side outputs. `width` 64 is the published
+    one.
+    """
 
     def __init__(self, width: int = 64):
         super().__init__()

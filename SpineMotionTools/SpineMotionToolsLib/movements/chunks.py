@@ -1,6 +1,7 @@
 """Chunks: the seconds of a video that are scored, the frames they need, and the two tensors of each.
 
-Frames are numbered from 0 at 30 frames a second. Times of the published study: a chunk of 1 s starts every 5 s at frame 1.
+Frames are numbered from 0 at 30 frames a second. Times of the published study: a chunk of 1 s starts every 5 s at frame
+1.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def chunk_at(start: int, length: int = CHUNK_FRAMES, flow_rate_hz: int = FLOW_RA
 
 
 def starts(frames: int | None = None, spacing: int = CHUNK_SPACING) -> list[int]:
-    """First frames of the chunks of a video: 1, 151, ... up to 1800; with `frames`, only chunks that lie inside the video."""
+    """First frames of the chunks of a video: 1, 151, ... up to 1800; with `frames`, only chunks that lie inside the
+    video.
+    """
     all_starts = range(1, LAST_START + 1, spacing)
     return [start for start in all_starts if frames is None or chunk_at(start).frames[-1] < frames]
 

@@ -1,4 +1,5 @@
-"""The two-stream classifier and its variants (MICCAI 2022, arXiv 2207.03344), with the published names of their tensors.
+"""The two-stream classifier and its variants (MICCAI 2022, arXiv 2207.03344), with the published names of their
+tensors.
 
 Input: one picture (N,3,H,W) and a stack of flow fields (N,2F,H,W); output: logits (N,3) of writhing movements, fidgety
 movements and poor repertoire.
@@ -20,7 +21,7 @@ SIDE_RANGE_PX = (193, 224)  # sizes that leave 7 x 7 cells, which the published 
 
 @dataclass(frozen=True)
 class Variant:
-    """`fusion` "conv1x1" (default), or "sum" of the streams' logits; a depth of None leaves a stream out ("sum" only)."""
+    """`fusion` "conv1x1", or "sum" of the streams' logits; a depth of None leaves a stream out ("sum" only)."""
 
     spatial_depth: int | None = 50
     temporal_depth: int | None = 50

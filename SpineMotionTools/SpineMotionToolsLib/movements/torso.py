@@ -1,4 +1,4 @@
-"""The infant's trunk: four torso points of a frame, and the one turn, shift and scale of the whole video they lead to."""
+"""The infant's trunk: four torso points of a frame, and the turn, shift and scale of the whole video they lead to."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SAMPLE_STEP = 30  # frames between two looked at, one a second
 def torso_points(bodies: BodyPoints) -> np.ndarray:
     """The seven int32 points (7,2) of `POINT_NAMES`, or (0,2) unless exactly four torso joints were found in the frame.
 
-    The joints are taken in the order right shoulder, left shoulder, right hip, left hip from all persons; a second person
-    with one torso joint voids the frame, and two half persons are accepted, as published.
+    The joints are taken in the order right shoulder, left shoulder, right hip, left hip from all persons; a second
+    person with one torso joint voids the frame, and two half persons are accepted, as published.
     """
     points = []
     for joint in TORSO_JOINTS:
@@ -29,7 +29,9 @@ def torso_points(bodies: BodyPoints) -> np.ndarray:
 
 
 def with_midpoints(corners: np.ndarray) -> np.ndarray:
-    """Seven int32 points from the four torso points (4,2): neck, crotch and center are means; all truncated to whole pixels."""
+    """Seven int32 points from the four torso points (4,2): neck, crotch and center are means; all truncated to whole
+    pixels.
+    """
     corners = np.asarray(corners, np.float64)
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
         raise InputError("Four torso points are needed: right shoulder, left shoulder, right hip, left hip.")
@@ -39,7 +41,9 @@ def with_midpoints(corners: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Trunk:
-    """Position of the trunk in a picture: center (x,y) and length in pixels; degree 0 when the crotch lies below the neck."""
+    """Position of the trunk in a picture: center (x,y) and length in pixels; degree 0 when the crotch lies below the
+    neck.
+    """
 
     center_px: tuple[float, float]
     length_px: float

@@ -1,4 +1,6 @@
-"""Golden cases of the gait system (kinds crop, select, decode, clips, subsample, transform, network, post, folds, three)."""
+"""Golden cases of the gait system (kinds crop, select, decode, clips, subsample, transform, network, post, folds,
+three).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-
 from SpineMotionToolsLib.common.video import VideoFile
 from SpineMotionToolsLib.common.video_writing import write_video
 from SpineMotionToolsLib.gait import clips, folds, patients, scores
+
 from Testing.golden.case import Case
 from Testing.golden.seeded_weights import seeded_array, seeded_image
 
@@ -82,7 +84,6 @@ def transform(case: Case) -> dict:
 
 def network(case: Case) -> dict:
     import torch
-
     from SpineMotionToolsLib.gait import networks
 
     a = arguments(case)

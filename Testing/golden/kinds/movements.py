@@ -1,4 +1,6 @@
-"""Golden cases of the general-movements system: background, body points, pose adjusting, flow, chunks, networks, scores."""
+"""Golden cases of the general-movements system: background, body points, pose adjusting, flow, chunks, networks,
+scores.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-
 from SpineMotionToolsLib.common import body_points, flow
 from SpineMotionToolsLib.movements import adjusting, background, chunks, folds, scores, torso
+
 from Testing.golden.case import Case
 from Testing.golden.seeded_weights import seeded_array, seeded_image
 
@@ -64,7 +66,6 @@ def u2_prepare(case: Case) -> dict:
 
 def u2net(case: Case) -> dict:
     import torch
-
     from SpineMotionToolsLib.movements.background_network import U2Net
 
     a = arguments(case)
@@ -98,7 +99,6 @@ def openpose_prepare(case: Case) -> dict:
 
 def openpose_net(case: Case) -> dict:
     import torch
-
     from SpineMotionToolsLib.common.body_network import BodyNetwork
 
     a = arguments(case)
@@ -223,7 +223,6 @@ def early_stop(case: Case) -> dict:
 
 def two_stream(case: Case) -> dict:
     import torch
-
     from SpineMotionToolsLib.movements.networks import TwoStream, variant_of
 
     a = arguments(case)
