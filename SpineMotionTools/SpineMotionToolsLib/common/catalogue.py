@@ -1,7 +1,11 @@
-"""The catalogue of weights: what each set is for, its license, where the user gets it, and whether it is here."""
+"""The catalogue of weights: what each set is for, its license, where the user gets it, and where its files lie.
+
+`python -m SpineMotionToolsLib.common.catalogue --update` fills in size and SHA-256 of the starter files from disk.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from dataclasses import dataclass
@@ -9,7 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from SpineMotionToolsLib.common.errors import WeightsError
+from SpineMotionToolsLib.common.errors import InputError, WeightsError
+from SpineMotionToolsLib.common.files import sha256_of_file, write_json
 
 CATALOGUE_PATH = Path(__file__).with_name("models.json")
 SCHEMA_PATH = Path(__file__).with_name("models.schema.json")
@@ -43,6 +48,7 @@ class ModelEntry:
     files: tuple[ModelFile, ...]
     starter: bool
     note: str = ""
+    archive: ModelFile | None = None
 
     @property
     def folder(self) -> Path:
@@ -54,10 +60,23 @@ class ModelEntry:
         """The files' full paths, in catalogue order, whether they are there or not."""
         return [self.folder / file.name for file in self.files]
 
+    @property
+    def downloadable(self) -> bool:
+        """Whether the files can be fetched from here; otherwise the user gets them at `source` and adds them."""
+        return bool(self.archive or all(file.url for file in self.files))
+
 
 def catalogue() -> dict[str, ModelEntry]:
     """All known sets of weights by id; raises WeightsError when the installed catalogue is damaged."""
-    return dict(_catalogue())
+    return dict(_catalogue(CATALOGUE_PATH))
+
+
+def find_model(model_id: str) -> ModelEntry:
+    """One entry of the catalogue; raises InputError for an unknown id."""
+    entries = catalogue()
+    if model_id not in entries:
+        raise InputError(f"The model {model_id!r} is unknown. Choose one of: {', '.join(entries)}.")
+    return entries[model_id]
 
 
 def starter_path(name: str) -> Path:
@@ -75,14 +94,59 @@ def models_folder() -> Path:
     return Path(os.environ.get("SPINEMOTION_MODELS") or Path.home() / ".SpineMotionTools" / "models")
 
 
-@lru_cache(maxsize=1)
-def _catalogue() -> dict[str, ModelEntry]:
+def updated(content: dict[str, Any], folder: Path = STARTER_FOLDER) -> dict[str, Any]:
+    """The catalogue's JSON with size and SHA-256 of the starter files in `folder`.
+
+    A starter set's files are those it lists, and those that begin with its id. A file that is not there keeps null.
+    """
+    models = []
+    for model in content["models"]:
+        if model["starter"]:
+            names = {file["name"] for file in model["files"]}
+            names |= {path.name for path in folder.glob(f"{model['id']}*.safetensors")}
+            model = {**model, "files": [_measured(folder, name) for name in sorted(names)]}
+        models.append(model)
+    return {**content, "models": models}
+
+
+@lru_cache(maxsize=2)
+def _catalogue(path: Path) -> dict[str, ModelEntry]:
     try:
-        content = json.loads(CATALOGUE_PATH.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         return {model["id"]: _entry(model) for model in content["models"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError("The catalogue of models is missing or damaged. Install SpineMotionTools again.") from error
 
 
 def _entry(model: dict[str, Any]) -> ModelEntry:
-    return ModelEntry(**{**model, "files": tuple(ModelFile(**file) for file in model["files"])})
+    archive = {"archive": ModelFile(**model["archive"])} if "archive" in model else {}
+    return ModelEntry(**{**model, **archive, "files": tuple(ModelFile(**file) for file in model["files"])})
+
+
+def _measured(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    if not path.is_file():
+        return {"name": name, "size": None, "sha256": None}
+    return {"name": name, "size": path.stat().st_size, "sha256": sha256_of_file(path)}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compare the catalogue with the starter files on disk, or bring it up to date."""
+    parser = argparse.ArgumentParser(prog="python -m SpineMotionToolsLib.common.catalogue", description=main.__doc__)
+    parser.add_argument("--update", action="store_true", help="write what was found into models.json")
+    options = parser.parse_args(arguments)
+    before = json.loads(CATALOGUE_PATH.read_text(encoding="utf-8"))
+    after = updated(before)
+    if after == before:
+        print("The catalogue agrees with the starter files.")
+        return 0
+    if options.update:
+        write_json(CATALOGUE_PATH, after)
+        print(f"{CATALOGUE_PATH} was updated.")
+        return 0
+    print("The catalogue does not agree with the starter files. Run again with --update.")
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

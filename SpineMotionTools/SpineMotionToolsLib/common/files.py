@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -39,7 +40,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
     _pending.add(temporary)
     for announce in _announce:
         announce(temporary)
@@ -48,7 +49,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         _replace(temporary, path)
     except OSError as error:
         if error.errno in _FULL or error.filename in (str(temporary), temporary):
-            raise _output_error(path, error) from error
+            raise output_error(path, error) from error
         raise  # an input that could not be read inside the block is not an output problem
     finally:
         with suppress(OSError):
@@ -100,7 +101,7 @@ def folder_lock(folder: Path | str, timeout_s: float = 30.0) -> Iterator[None]:
                 )
             time.sleep(0.01)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
     try:
         yield
     finally:
@@ -122,11 +123,34 @@ def announce_temporaries(announce: Callable[[Path], None]) -> None:
     _announce.append(announce)
 
 
+def sha256_of_file(path: Path | str) -> str:
+    """The SHA-256 of a file as 64 hexadecimal digits; raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def remove_pending() -> None:
     """Remove the temporary files of unfinished `atomic_path` blocks; for a process about to end without unwinding."""
     for temporary in list(_pending):
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The sentence for a file or folder that could not be written."""
+    if error.errno in _FULL:
+        return OutputError(f"{path} could not be written: the disk is full. Free some space, then try again.")
+    if error.errno in _FORBIDDEN:
+        return OutputError(
+            f"{path} could not be written: the folder is read-only or the file is open in another program. "
+            "Close it there or choose another folder, then try again."
+        )
+    return OutputError(
+        f"{path} could not be written: {error.strerror or error}. Choose another folder, then try again."
+    )
 
 
 def _extension(path: Path) -> str:
@@ -141,19 +165,6 @@ def _replace(temporary: Path, path: Path) -> None:
         except PermissionError:
             time.sleep(wait_s)
     os.replace(temporary, path)
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in _FULL:
-        return OutputError(f"{path} could not be written: the disk is full. Free some space, then try again.")
-    if error.errno in _FORBIDDEN:
-        return OutputError(
-            f"{path} could not be written: the folder is read-only or the file is open in another program. "
-            "Close it there or choose another folder, then try again."
-        )
-    return OutputError(
-        f"{path} could not be written: {error.strerror or error}. Choose another folder, then try again."
-    )
 
 
 def _try_lock(path: Path) -> int | None:

@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.files import write_text
+
+FORMULA = re.compile(r"[=+@\t\r]|-.*[^\d.eE+-]")
+"""Text that a spreadsheet would run: negative numbers and a lone dash are none."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,9 @@ class Table:
 
     def to_html(self) -> str:
         """A `<table>` element, everything escaped: units in the header, descriptions as tooltips, unknown as a dash."""
-        head = "".join(
-            f'<th scope="col" title="{html.escape(column.description, quote=True)}">{html.escape(column.title)}</th>'
-            if column.description
-            else f'<th scope="col">{html.escape(column.title)}</th>'
-            for column in self.columns
-        )
-        body = "\n".join(
-            "<tr>" + "".join(_html_cell(value, column) for value, column in zip(row, self.columns)) + "</tr>"
-            for row in self.rows
-        )
+        numeric = [_is_numeric([row[index] for row in self.rows]) for index in range(len(self.columns))]
+        head = "".join(_header(column, is_number) for column, is_number in zip(self.columns, numeric))
+        body = "\n".join("<tr>" + "".join(map(_cell, row, self.columns, numeric)) + "</tr>" for row in self.rows)
         caption = f"<caption>{html.escape(self.name)}</caption>" if self.name else ""
         return f"<table>{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
 
@@ -85,30 +82,29 @@ def shown(value: Any, digits: int | None = None) -> str:
     if isinstance(value, float):
         if digits is None and math.isfinite(value):
             digits = 0 if abs(value) >= 1000 else None
-        text = f"{value:.4g}" if digits is None or not math.isfinite(value) else f"{value:.{digits}f}"
-        return text.replace("-", "−") if "e" not in text else text
+        return f"{value:.4g}" if digits is None or not math.isfinite(value) else f"{value:.{digits}f}"
     return str(value)
 
 
-def _html_cell(value: Any, column: Column) -> str:
-    kind = value.item() if hasattr(value, "item") else value
-    numeric = isinstance(kind, (int, float)) and not isinstance(kind, bool)
-    return f"<td{' class=number' if numeric else ''}>{html.escape(shown(value, column.digits))}</td>"
+def _is_numeric(values: Sequence[Any]) -> bool:
+    values = [value.item() if hasattr(value, "item") else value for value in values if value is not None]
+    return bool(values) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+
+
+def _header(column: Column, is_number: bool) -> str:
+    tooltip = f' title="{html.escape(column.description, quote=True)}"' if column.description else ""
+    return f'<th scope="col"{_right(is_number)}{tooltip}>{html.escape(column.title)}</th>'
+
+
+def _cell(value: Any, column: Column, is_number: bool) -> str:
+    return f"<td{_right(is_number)}>{html.escape(shown(value, column.digits))}</td>"
+
+
+def _right(is_number: bool) -> str:
+    return ' class="number"' if is_number else ""
 
 
 def _csv_cell(value: Any) -> Any:
     if value is None:
         return ""
-    if isinstance(value, str) and (
-        value.startswith(("=", "+", "@", "\t", "\r")) or (value[:1] == "-" and _is_formula(value))
-    ):
-        return f"'{value}"
-    return value
-
-
-def _is_formula(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return len(text) > 1
-    return False
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value

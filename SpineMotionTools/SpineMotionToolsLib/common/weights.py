@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from SpineMotionToolsLib.common.catalogue import ModelEntry, ModelFile, catalogue, models_folder, starter_path
 from SpineMotionToolsLib.common.checkpoints import read_checkpoint
 from SpineMotionToolsLib.common.errors import InputError, WeightsError
-from SpineMotionToolsLib.common.files import atomic_path, safe_name
+from SpineMotionToolsLib.common.files import atomic_path, safe_name, sha256_of_file
 
 __all__ = [
     "ModelEntry",
@@ -219,8 +218,4 @@ def _some(names: Iterable[Any]) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of_file(path)
