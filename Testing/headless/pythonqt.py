@@ -88,7 +88,7 @@ def _signal(sender, signature: str):
         raise AttributeError(
             f"QObject::connect() signal '{signature}' does not exist on {sender.metaObject().className()}"
         )
-    signal = getattr(sender, match[1])
+    signal = getattr(sender, getattr(type(sender), "signalAliases", {}).get(match[1], match[1]))
     try:
         return signal[match[2]]
     except (IndexError, KeyError, TypeError):  # a single signature, or a stand-in's signal that carries any object
@@ -143,7 +143,7 @@ def pythonize(cls: type) -> type:
         body = {"_plain": cls, "cppClass": True, "__module__": "qt", "__setattr__": _set_attribute}
         body.update(_STATIC.get(cls.__name__, {}))
         if hasattr(cls, "exec"):
-            body["exec_"] = lambda self, *arguments: cls.exec(self, *arguments)
+            body["exec_"] = body.get("exec") or (lambda self, *arguments: cls.exec(self, *arguments))
         _made[cls] = _QtClass(cls.__name__, (cls,), body)
     return _made[cls]
 
@@ -189,18 +189,13 @@ _STATIC = {
 }
 
 
-class _ScriptedExec:
+def _exec_by_script(self, *_):
     """`exec_()` of a dialog: what the script answers, instead of an event loop that nobody ends."""
-
-    def exec_(self, *_):
-        return _dialogs().ask("exec", self)
-
-    exec = exec_
+    return _dialogs().ask("exec", self)
 
 
 for _name in ("QDialog", "QMessageBox", "QFileDialog", "QInputDialog", "QMenu", "QProgressDialog"):
-    _STATIC.setdefault(_name, {})
-    _STATIC[_name] = {"exec": _ScriptedExec.exec, **_STATIC[_name]}
+    _STATIC.setdefault(_name, {})["exec"] = _exec_by_script
 
 
 # ---- .ui files ---------------------------------------------------------------------------------------------------

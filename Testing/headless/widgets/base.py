@@ -1,0 +1,108 @@
+"""What the stand-ins share: stored properties, the scene, the panel that Slicer hands to `<M>Widget`."""
+
+from __future__ import annotations
+
+import slicer
+from PySide6 import QtCore
+
+from Testing.headless.pythonqt import stand_in
+
+import qt  # isort: skip  (made by pythonqt.install, which the application calls first)
+
+Signal = QtCore.Signal
+
+
+def stored(name: str, kind, default=None, changed=None):
+    """A Qt property that only remembers its value; `changed(self)` is called after it is set."""
+
+    def read(self):
+        return self.__dict__.get(f"_{name}", default)
+
+    def write(self, value):
+        self.__dict__[f"_{name}"] = value
+        if changed:
+            changed(self)
+
+    return QtCore.Property(kind, read, write)
+
+
+def scene_events(scene):
+    """The events after which a list of nodes must be filled again."""
+    return (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent)
+
+
+class Observations:
+    """Observers of one object at a time; made again when the object changes, gone with the widget."""
+
+    def __init__(self):
+        self._object, self._tags = None, []
+
+    def watch(self, thing, events, callback) -> None:
+        """Call `callback()` on these events of `thing` (None: of nothing)."""
+        for tag in self._tags:
+            self._object.RemoveObserver(tag)
+        self._object = thing
+        self._tags = [thing.AddObserver(event, lambda *_: callback()) for event in events] if thing is not None else []
+
+
+@stand_in
+class qMRMLWidget(qt.QWidget):
+    """A widget that knows the scene and passes it on by its signal."""
+
+    mrmlSceneChanged = Signal(object)
+    signalSignatures = ("mrmlSceneChanged(vtkMRMLScene*)",)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._scene = None
+
+    def setMRMLScene(self, scene):
+        if scene is not self._scene:
+            self._scene = scene
+            self.mrmlSceneChanged.emit(scene)
+
+    def mrmlScene(self):
+        return self._scene
+
+
+@stand_in
+class qSlicerWidget(qMRMLWidget):
+    """The same under the name that older panels use."""
+
+
+@stand_in
+class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
+    """The panel: Slicer makes it with a vertical layout, hands it to `<M>Widget` and calls setup, enter and exit."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        qt.QVBoxLayout(self)
+        self._module = self._widget = None
+        self._entered = False
+
+    isEntered = QtCore.Property(bool, lambda self: self._entered)
+    moduleName = QtCore.Property(str, lambda self: self._module.name)
+
+    def self(self):
+        """The `<M>Widget` object."""
+        return self._widget
+
+    def bind(self, module) -> None:
+        """Make `<M>Widget(panel)` and set it up."""
+        self._module = module
+        self.objectName = f"{module.name}ModuleWidget"
+        self.reload()
+
+    def reload(self) -> None:
+        """Make the `<M>Widget` again from the code that is loaded now."""
+        import sys
+
+        self._widget = getattr(sys.modules[self._module.name], f"{self._module.name}Widget")(self)
+        setattr(slicer.modules, f"{self._module.name}Widget", self._widget)
+        self.setMRMLScene(slicer.mrmlScene)
+        self._widget.setup()
+
+    def setEntered(self, entered: bool) -> None:
+        """Slicer's enter() and exit(): tell the `<M>Widget` that it is shown or left."""
+        self._entered = entered
+        self._widget.enter() if entered else self._widget.exit()
