@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .grouping import VertebraOutline
-from .labelling import LEVELS
 from .polygons import mask_of
 from .resampling import resize_cubic, rotation_about, warp_cubic
 
@@ -80,18 +79,18 @@ def level_name(upper: str, lower: str) -> str:
     return f"{upper}-{lower}"
 
 
-def are_neighbours(upper: str, lower: str) -> bool:
-    """Whether two levels follow each other in the usual count (S1-S2 included)."""
-    if (upper, lower) == ("S1", "S2"):
-        return True
-    return upper in LEVELS and lower in LEVELS and LEVELS.index(upper) == LEVELS.index(lower) + 1
+def disc_volumes(
+    scan: np.ndarray, stacked: StackedOutlines, lower_bodies: Sequence[int] | None = None
+) -> list[DiscVolume]:
+    """The discs above the given bodies (None: all), bottom first; none for fewer than two vertebrae.
 
-
-def disc_volumes(scan: np.ndarray, stacked: StackedOutlines) -> list[DiscVolume]:
-    """All discs, bottom first; none for fewer than two vertebrae. Indices count vertebrae from the bottom."""
-    intensities = [body_intensities(scan, stacked, i) for i in range(len(stacked.names))]
+    Indices count vertebrae from the bottom.
+    """
+    if lower_bodies is None:
+        lower_bodies = range(len(stacked.names) - 1)
+    intensities = {i: body_intensities(scan, stacked, i) for k in lower_bodies for i in (k, k + 1)}
     discs = []
-    for lower in range(len(stacked.names) - 1):
+    for lower in lower_bodies:
         upper = lower + 1
         middle = int(np.rint((stacked.middle[lower] + stacked.middle[upper]) / 2))
         both = np.concatenate([intensities[lower], intensities[upper]])

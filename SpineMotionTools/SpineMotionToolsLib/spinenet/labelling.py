@@ -133,6 +133,30 @@ def beam_search(
     return sequences, scores
 
 
+def label_probabilities(probabilities: np.ndarray, classes: np.ndarray, penalise_skips: bool = True) -> np.ndarray:
+    """The probability of each vertebra's class given all vertebrae: double (n,).
+
+    The sum over all sequences weighted by exp(-score), with the search's own penalties (forward-backward algorithm).
+    """
+    classes = np.asarray(classes, dtype=int)
+    with np.errstate(divide="ignore"):
+        emission = np.log(np.asarray(probabilities, dtype=np.float64).reshape(-1, CLASSES))
+    after, before = np.meshgrid(np.arange(CLASSES), np.arange(CLASSES))
+    wrong = np.where(after == 0, REPEATED_S1_PENALTY, ORDER_PENALTY)
+    penalty = np.where(after >= before, wrong, 0.0)
+    if penalise_skips:
+        penalty = penalty + np.where(abs(after - before) > 1, SKIP_PENALTY, 0.0)
+    forward = np.array(emission)
+    backward = np.zeros_like(emission)
+    for i in range(1, len(emission)):
+        forward[i] += np.logaddexp.reduce(forward[i - 1][:, None] - penalty, axis=0)
+    for i in range(len(emission) - 2, -1, -1):
+        backward[i] = np.logaddexp.reduce(emission[i + 1] + backward[i + 1] - penalty, axis=1)
+    joint = forward + backward
+    joint -= np.logaddexp.reduce(joint, axis=1, keepdims=True) if len(joint) else 0
+    return np.exp(joint[np.arange(len(classes)), classes])
+
+
 def names_of(classes: Sequence[int], keep_first_s1: bool = False) -> list[str]:
     """Level names of a class sequence, top to bottom: the second of two S1 at the bottom is S2.
 

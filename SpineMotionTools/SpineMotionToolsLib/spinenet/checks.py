@@ -1,0 +1,73 @@
+"""What a reader should know before trusting a result: warnings about a spine and its grades."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .numbering import Numbering, vertebra_count_note
+from .results import Disc, Vertebra
+from .scans import Scan
+
+UNSURE_LABEL = 0.5
+WIDE_GAP = 1.6
+BORDER_MM = 2.0
+VALIDATED = ("T12-L1", "L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
+
+
+def detection_warnings(vertebrae: Sequence[Vertebra], scan: Scan) -> list[str]:
+    """Sentences about what was found: nothing, little, gaps, unsure labels, bodies at the edge of the picture."""
+    if not vertebrae:
+        return ["No vertebra was found. Check that the scan is a sagittal MRI of the spine, or add vertebrae by hand."]
+    warnings = []
+    if len(vertebrae) < 3:
+        warnings.append(f"Only {len(vertebrae)} vertebra(e) were found; labels from so few are unreliable.")
+    centres = np.array([v.center_ras for v in vertebrae])
+    if len(centres) > 3:
+        pitch = np.linalg.norm(np.diff(centres, axis=0), axis=1)
+        for i in np.flatnonzero(pitch > WIDE_GAP * np.median(pitch)):
+            warnings.append(
+                f"There is a wide gap between {vertebrae[i].label} and {vertebrae[i + 1].label}: "
+                "a vertebra may be missing. Check, and add it or shift the labels."
+            )
+    unsure = [v.label for v in vertebrae if v.label_probability is not None and v.label_probability < UNSURE_LABEL]
+    if unsure:
+        warnings.append(f"Labels are unsure: {', '.join(unsure)}. Check the count, and name a level you are sure of.")
+    if not {"S1", "C2"} & {v.label for v in vertebrae}:
+        warnings.append("Neither the sacrum nor C2 was found: levels are counted from appearance alone.")
+    warnings += numbering_warnings([v.label for v in vertebrae], Numbering())
+    margin = BORDER_MM / scan.pixel_spacing_mm
+    rows, columns = scan.array.shape[:2]
+    low, high = np.array([margin, margin]), np.array([columns, rows]) - 1 - margin
+    at_edge = [v.label for v in vertebrae if (v.middle_polygon_px < low).any() or (v.middle_polygon_px > high).any()]
+    if at_edge:
+        warnings.append(f"Cut by the edge of the picture: {', '.join(at_edge)}; their measurements are unreliable.")
+    return warnings
+
+
+def numbering_warnings(labels: Sequence[str], numbering: Numbering) -> list[str]:
+    """Sentences about the count: repeated labels, skipped levels, an unusual number of bodies above the sacrum."""
+    warnings = [note] if (note := vertebra_count_note(labels, numbering)) else []
+    repeated = sorted({name for name in labels if labels.count(name) > 1})
+    if repeated:
+        warnings.append(f"Given more than once: {', '.join(repeated)}. Correct the labels.")
+    skips = [f"{a} to {b}" for a, b in zip(labels, labels[1:]) if a != b and not numbering.are_neighbours(a, b)]
+    if skips:
+        warnings.append(f"The count jumps: {', '.join(skips)}. A vertebra may be missing, or the anatomy transitional.")
+    return warnings
+
+
+def grading_warnings(discs: Sequence[Disc], scan: Scan) -> list[str]:
+    """Sentences about the grades: levels that do not follow each other, levels never validated, unusable discs."""
+    warnings = []
+    gaps = [d.level for d in discs if not d.neighbours]
+    if gaps:
+        warnings.append(f"Graded as one disc although the levels do not follow each other: {', '.join(gaps)}.")
+    outside = [d.level for d in discs if d.neighbours and d.level not in VALIDATED]
+    if outside:
+        warnings.append(f"Grades were developed for T12-L1 to L5-S1; take those of {', '.join(outside)} with care.")
+    failed = [d.level for d in discs if d.grades == ()]
+    if failed:
+        warnings.append(f"Could not be graded (no signal in the bodies): {', '.join(failed)}.")
+    return warnings

@@ -1,0 +1,58 @@
+"""Files and arrays -> sagittal scans: image files of any format SimpleITK reads, and DICOM files or folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.volumes import Volume, from_image
+
+from .dicom_input import read_series
+from .scans import THICK_SLICE_MM, Scan, from_volume
+
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def read_scan(source: Path | str | Volume | Scan, series: str = "", slice_mm: float = THICK_SLICE_MM) -> Scan:
+    """The sagittal scan in an image file, a DICOM file, a folder of DICOM files (mixed series too), or a volume.
+
+    `series` chooses one of several DICOM series by UID, number or a part of its description; without it the best
+    sagittal MRI series is taken and named in the notes. Raises InputError with the next step for anything else.
+    """
+    if isinstance(source, Scan):
+        return source
+    if isinstance(source, Volume):
+        return from_volume(source, slice_mm)
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"{path} does not exist. Check the name.")
+    if path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES):
+        return from_volume(_read_image(path), slice_mm)
+    volume, warnings, notes = read_series(path, series)
+    scan = from_volume(volume, slice_mm)
+    return Scan(scan.array, scan.geometry, scan.name, (*warnings, *scan.warnings), (*notes, *scan.notes))
+
+
+def _read_image(path: Path) -> Volume:
+    """A three-dimensional grey image; a fourth axis of one point in time is dropped."""
+    import SimpleITK as sitk
+
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(
+            f"{path.name} could not be read as an image: it is damaged or of a format that is not supported. "
+            "Open it in 3D Slicer and save it as .nrrd, then try again."
+        ) from error
+    if image.GetDimension() == 4:
+        times = image.GetSize()[3]
+        if times > 1:
+            raise InputError(
+                f"{path.name} holds {times} volumes (4-D). Save the one to be read on its own, then try again."
+            )
+        image = image[:, :, :, 0]
+    volume = from_image(image, path.name)
+    name = path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
+    return Volume(np.asarray(volume.array), volume.ijk_to_ras, name)

@@ -1,0 +1,211 @@
+"""Reads spine MRI: vertebrae found and labelled, discs graded, everything measured.
+
+    spine = read("scan.nrrd")            # detect, grade and measure
+    spine = detect(scan); spine = grade(scan, spine); spine = measure(spine, scan)
+
+Windsor et al., arXiv 2205.01683 and 2007.02606. Steps and constants are the published ones; where a model set asks for
+it, switches of `departures.py` change single steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from SpineMotionToolsLib.common.engine import Engine, ResolvedEngine, run_with_fallback
+from SpineMotionToolsLib.common.progress import Progress, no_progress
+from SpineMotionToolsLib.common.provenance import current
+from SpineMotionToolsLib.common.volumes import Volume
+
+from .checks import detection_warnings, grading_warnings
+from .departures import Departures
+from .discs import disc_volumes, stack_outlines
+from .grades import HEADS
+from .grouping import SLICE_OVERLAP, VertebraOutline, decode_slice, group_slices
+from .inference import appearance_logits, context_output, detect_maps, grade_logits
+from .inputs import read_scan
+from .labelling import Labelling, label_probabilities, label_vertebrae, softmax
+from .measurements import measure_spine
+from .models import Models, choose_models
+from .numbering import Numbering
+from .patches import cut_patches, split
+from .results import Disc, Grade, Spine, Vertebra, discs_between
+from .scans import Scan
+from .vertebra_volumes import extract
+
+Source = Scan | Volume | Path | str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may change; None takes the model set's own value (0.6 and `Departures()` for the published one)."""
+
+    corner_threshold: float | None = None
+    centroid_threshold: float | None = None
+    group_across_slices_threshold: float = SLICE_OVERLAP
+    penalise_skips: bool = True
+    remove_single_slice_detections: bool = True
+    departures: Departures | None = None
+
+
+AUTO, DEFAULTS = Engine(), Options()
+
+
+def read(
+    source: Source,
+    models: Models | str = "",
+    engine: Engine = AUTO,
+    options: Options = DEFAULTS,
+    progress: Progress = no_progress,
+) -> Spine:
+    """Everything: `detect`, `grade` and `measure`. Raises InputError for a scan that cannot be read."""
+    scan, models = read_scan(source), choose_models(models)
+    spine = detect(scan, models, engine, options, lambda done, of, text: progress(0.7 * done / of, 1, text))
+    spine = grade(scan, spine, models, engine, lambda done, of, text: progress(0.7 + 0.3 * done / of, 1, text))
+    spine = measure(spine, scan)
+    progress(1, 1, "Done")
+    return spine
+
+
+def detect(
+    source: Source,
+    models: Models | str = "",
+    engine: Engine = AUTO,
+    options: Options = DEFAULTS,
+    progress: Progress = no_progress,
+) -> Spine:
+    """The vertebrae of a sagittal scan with labels and corners, and the discs between them, not yet graded.
+
+    A scan without vertebrae gives an empty spine with a warning. Raises InputError for a scan that cannot be read.
+    """
+    scan, models = read_scan(source), choose_models(models)
+    departures = options.departures or models.departures
+    (outlines, labelling), resolved = run_with_fallback(
+        lambda on: _detect(scan, models, on, options, departures, progress), engine
+    )
+    probabilities = label_probabilities(labelling.probabilities, labelling.classes, options.penalise_skips)
+    vertebrae = tuple(
+        _vertebra(outline, label, scan, probability)
+        for outline, label, probability in zip(outlines, labelling.labels, probabilities)
+    )
+    provenance = current(
+        "spinenet",
+        models.id,
+        models.sha256,
+        device=resolved.device_name,
+        precision=resolved.precision,
+        parameters={**asdict(options), "departures": departures.to_dict(), "scan": scan.name},
+        starter=models.starter,
+        notes=[*scan.notes, *resolved.notes],
+    )
+    return Spine(
+        vertebrae,
+        discs_between(vertebrae, Numbering()),
+        scan.geometry,
+        provenance,
+        warnings=(*scan.warnings, *detection_warnings(vertebrae, scan)),
+        notices=models.notices,
+        grades_are_demonstration=models.grades_are_demonstration,
+    )
+
+
+def grade(
+    source: Source,
+    spine: Spine,
+    models: Models | str = "",
+    engine: Engine = AUTO,
+    progress: Progress = no_progress,
+    again: bool = False,
+) -> Spine:
+    """The spine with grades for every disc that has none yet (`again`: for all). Discs are graded one level at a time.
+
+    `models` must be the set that made the spine when discs graded before are to stay comparable.
+    """
+    scan, models = read_scan(source), choose_models(models)
+    wanted = [d for d in spine.discs if again or d.grades is None]
+    if not wanted:
+        return spine
+    stacked = stack_outlines([v.outline for v in spine.vertebrae], spine.labels, scan.array.shape[2])
+    lowest = len(spine.vertebrae) - 1
+    volumes = disc_volumes(scan.array, stacked, [lowest - d.lower for d in wanted])
+    usable = [volume.is_usable for volume in volumes]
+    network = models.network("grading")
+    probabilities: list[list[np.ndarray]] = []
+    for number, volume in enumerate(volumes):
+        progress(number, len(volumes), f"Grading {volume.level}")
+        if usable[number]:
+            logits, _ = run_with_fallback(lambda on, v=volume: grade_logits(network, v.volume[None], on), engine)
+            probabilities.append([softmax(y[0].astype(np.float64)) for y in logits])
+        else:
+            probabilities.append([])
+    graded = {
+        disc.upper: replace(disc, grades=tuple(Grade(h, tuple(map(float, p))) for h, p in zip(HEADS, of_disc)))
+        for disc, of_disc in zip(wanted, probabilities)
+    }
+    discs = tuple(graded.get(d.upper, d) for d in spine.discs)
+    extra = grading_warnings(discs, scan)
+    warnings = (*spine.warnings, *(w for w in extra if w not in spine.warnings))
+    return replace(spine, discs=discs, warnings=warnings)
+
+
+def measure(spine: Spine, scan: Scan | None = None) -> Spine:
+    """The spine with measurements; with the scan also disc signal relative to cerebrospinal fluid."""
+    return replace(spine, measurements=measure_spine(spine, scan))
+
+
+def _detect(
+    scan: Scan,
+    models: Models,
+    engine: ResolvedEngine,
+    options: Options,
+    departures: Departures,
+    progress: Progress,
+) -> tuple[list[VertebraOutline], Labelling]:
+    """Outlines of all vertebrae, top to bottom, and their labelling."""
+    image = scan.array.astype(np.float32) if departures.float_resampling else scan.array
+    rows, columns, slices = image.shape
+    windows = split(image.shape, scan.pixel_spacing_mm)
+    unique = list(dict.fromkeys(windows))
+    network = models.network("detection")
+    found = []
+    for s in range(slices):
+        progress(s, slices + 2, f"Looking at slice {s + 1} of {slices}")
+        maps = dict(zip(unique, detect_maps(network, cut_patches(image[..., s], unique), engine)))
+        detections = decode_slice(
+            [maps[w] for w in windows],
+            windows,
+            (rows, columns),
+            options.corner_threshold or models.corner_threshold,
+            options.centroid_threshold or models.centroid_threshold,
+            departures,
+            scan.pixel_spacing_mm,
+        )
+        found.append(detections.polygons)
+    keep_single = slices == 1 or not options.remove_single_slice_detections
+    outlines = group_slices(found, options.group_across_slices_threshold, not keep_single, departures)
+    progress(slices, slices + 2, "Naming vertebrae")
+    volumes = [extract(image, outline.average, departures) for outline in outlines]
+    logits = appearance_logits(models.network("appearance"), np.array(volumes), engine)
+    labelling = label_vertebrae(
+        [outline.average for outline in outlines],
+        logits,
+        context_output(models.network("context"), engine),
+        rows,
+        scan.pixel_spacing_mm,
+        options.penalise_skips,
+        departures,
+    )
+    return outlines, labelling
+
+
+def _vertebra(outline: VertebraOutline, label: str, scan: Scan, probability: float) -> Vertebra:
+    """A vertebra with one outline a slice, in slice order; of several outlines in a slice the last counts."""
+    by_slice = dict(zip(outline.slices, outline.polygons))
+    numbers = tuple(sorted(by_slice))
+    corners = np.array([by_slice[n] for n in numbers], dtype=float)
+    return Vertebra(label, numbers, corners, scan.geometry, float(probability))
+
+
+__all__ = ["Disc", "Options", "detect", "grade", "measure", "read"]
