@@ -78,7 +78,9 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.log,
             onIdle=self._updateControls,
         )
-        self.models = ModelChooser(self.ui.modelComboBox, self.ui.modelNoteLabel, system="motion", onChosen=self._onModel)
+        self.models = ModelChooser(
+            self.ui.modelComboBox, self.ui.modelNoteLabel, system="motion", onChosen=self._onModel
+        )
         self.review = ReviewPanel(self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -272,7 +274,9 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder for the CSV files"))
         if folder:
             with slicer.util.tryWithErrorDisplay(_("The grades were not exported."), waitCursor=True):
-                self.log.info(_("Wrote {files}.").format(files=", ".join(self.logic.exportCsv(self._parameterNode, folder))))
+                self.log.info(
+                    _("Wrote {files}.").format(files=", ".join(self.logic.exportCsv(self._parameterNode, folder)))
+                )
 
     def onExportReport(self):
         path = qt.QFileDialog.getSaveFileName(self.parent, _("Save report"), "motion-report.html", "HTML (*.html)")

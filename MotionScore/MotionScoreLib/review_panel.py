@@ -34,9 +34,7 @@ class ReviewPanel:
         ui.clearGradesButton.connect("clicked(bool)", self.onClear)
         ui.queueTable.connect("cellActivated(int,int)", lambda row, column: self.openRow(row))
         ui.queueTable.setColumnCount(len(COLUMNS))
-        ui.queueTable.setHorizontalHeaderLabels(
-            [_("Scan"), _("Status"), _("Grade"), _("Agreement %"), _("My grade")]
-        )
+        ui.queueTable.setHorizontalHeaderLabels([_("Scan"), _("Status"), _("Grade"), _("Agreement %"), _("My grade")])
         ui.queueTable.horizontalHeader().setStretchLastSection(True)
         ui.queueTable.verticalHeader().setVisible(False)
 
@@ -286,7 +284,9 @@ class ReviewPanel:
     def onUndo(self):
         with slicer.util.tryWithErrorDisplay(_("Nothing was taken back."), waitCursor=False):
             item = self._session.undo()
-            self._ui.reviewMessageLabel.text = html.escape(_("Took back the grade of {scan}.").format(scan=item.scan_id))
+            self._ui.reviewMessageLabel.text = html.escape(
+                _("Took back the grade of {scan}.").format(scan=item.scan_id)
+            )
             self._open(item)
 
     def onClear(self):

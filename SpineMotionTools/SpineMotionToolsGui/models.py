@@ -73,7 +73,9 @@ class ModelChooser:
     def _browse(self):
         parent = self._comboBox.window()
         if self._pickFile:
-            return qt.QFileDialog.getOpenFileName(parent, _("Network weights"), "", _("Weights") + " (*.pt *.pth *.ckpt *.safetensors *.h5)")
+            return qt.QFileDialog.getOpenFileName(
+                parent, _("Network weights"), "", _("Weights") + " (*.pt *.pth *.ckpt *.safetensors *.h5)"
+            )
         return qt.QFileDialog.getExistingDirectory(parent, _("Folder with network weights"))
 
     def _describe(self):
@@ -88,4 +90,6 @@ class ModelChooser:
         if not entry.commercial_use:
             note += "<br>" + _("Non-commercial use only.")
         self._label.text = note
-        self._label.toolTip = _("License: {license}. Cite: {citation}").format(license=entry.license, citation=entry.citation)
+        self._label.toolTip = _("License: {license}. Cite: {citation}").format(
+            license=entry.license, citation=entry.citation
+        )

@@ -196,7 +196,9 @@ def show_attention(scene, volume_node, attention_xyz: np.ndarray, opacity: float
     return node
 
 
-def add_scan(scene, array_kji: np.ndarray, ijk_to_ras: np.ndarray, name: str, unit: str, calibration: Calibration | None):
+def add_scan(
+    scene, array_kji: np.ndarray, ijk_to_ras: np.ndarray, name: str, unit: str, calibration: Calibration | None
+):
     """A Scanco scan as a volume node that knows its unit and calibration; window set to bone and soft tissue."""
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     nodes.set_volume(node, array_kji, ijk_to_ras)

@@ -112,7 +112,7 @@ def train_detector(
             partial.replace(checkpoint)
     tensors = {key: value.numpy() for key, value in average.module.state_dict().items()}
     metadata = {
-        "architecture": json.dumps({"network": "SmallDetector", "widths": list(network.widths)}),
+        "architecture": json.dumps({"class": "SmallDetector", "widths": list(network.widths)}),
         "trained_on": ", ".join(subject.name for subject in training),
         "steps": str(steps),
     }
