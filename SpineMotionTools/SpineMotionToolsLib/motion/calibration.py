@@ -24,7 +24,7 @@ UNIT_LABELS = {
 """The units a scan can be scored in, and how they are written. `density-from-hu` is what the published Keras
 ensemble saw: its reader truncated HU to integers before it computed the density."""
 
-_SYNONYMS = {"none": "native", "bmd": "density"}
+_SYNONYMS = {"none": "native", "bmd": "density", "mg ha/ccm": "density", "1/cm": "mu"}
 
 _NUMBER = r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)"
 _LOG_FIELDS = {

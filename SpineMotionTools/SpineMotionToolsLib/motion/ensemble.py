@@ -1,0 +1,140 @@
+"""All members on one device, fast, with every vote as the published float32 computation casts it.
+
+A vote is the largest of five numbers. A faster computation may cast it only when the lead of the largest over the
+second exceeds what that computation can be wrong by; else the slice and member are computed again, more exactly:
+
+1. bfloat16, on CPUs that multiply it in hardware;
+2. float32 in the fast order of `FastMember`;
+3. float32 in the published order: `MotionNet`, channels first. Its vote counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import torch
+
+from SpineMotionToolsLib.common.engine import ResolvedEngine
+from SpineMotionToolsLib.motion.members import Ensemble
+from SpineMotionToolsLib.motion.networks import CLASSES, FastMember, MotionNet, fold
+
+# How wrong bfloat16 is depends on weights and images, so it is measured on the scan itself: the first slices and one
+# in sixteen later go through both precisions, as does every slice that is decided again.
+AUDIT_FIRST = 4
+AUDIT_EVERY = 16
+SAFETY = 4.0
+"""A bfloat16 vote stands when its lead exceeds four times the largest error seen of that member."""
+BFLOAT16_STEP = 2.0**-8
+"""The bound is never below one rounding step of the largest logit, however small the errors seen."""
+
+FLOAT32_TOLERANCE = 1e-4
+"""Lead, relative to the largest logit, below which the order of float32 sums could matter; the errors are near 2e-7."""
+
+REFERENCE_BATCH = 8
+
+
+class Scorer:
+    """An ensemble ready to score slices on one device.
+
+    `score` is called with the scan's slices in order. At the end `doubtful` names slices whose bfloat16 votes the
+    errors seen later no longer support; `score_exactly` decides those.
+    """
+
+    def __init__(self, ensemble: Ensemble, engine: ResolvedEngine) -> None:
+        self.ensemble = ensemble
+        self.engine = engine
+        # Graphics cards are faster than the reading of scans, even in float32.
+        self.coarse = engine.bf16 and engine.device.type == "cpu"
+        self.batch_size = engine.batch_size or (min(engine.threads, 8) if engine.device.type == "cpu" else 32)
+        weights = [member.tensors for member in ensemble.members]
+        self._float32 = [FastMember(tensors, engine.device, torch.float32) for tensors in weights]
+        self._bfloat16 = [FastMember(tensors, engine.device, torch.bfloat16) for tensors in weights if self.coarse]
+        self._reference = [MotionNet.from_tensors(tensors) for tensors in weights]
+        self.largest_error = np.zeros(len(ensemble))
+        """(M,) largest error of a difference of two logits seen in bfloat16."""
+        self._leads: list[np.ndarray] = []
+        self.decided_again = 0
+
+    @property
+    def precision(self) -> str:
+        return "bfloat16, close votes in float32" if self.coarse else "float32"
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """(M, n, 5) float32 probabilities of the next n slices, (n, 512, 512) uint8."""
+        if not self.coarse:
+            return self.score_exactly(images)
+        with self._computing():
+            levels = torch.from_numpy(images)
+            logits = self._logits(self._bfloat16, levels.bfloat16())
+            leads = lead(logits)
+            position = len(self._leads) + np.arange(len(images))
+            audited = (position < AUDIT_FIRST) | (position % AUDIT_EVERY == 0)
+            bound = np.maximum(SAFETY * self.largest_error[:, None], BFLOAT16_STEP * np.abs(logits).max(axis=2))
+            again = audited | ~(leads > bound)
+            for member in np.flatnonzero(again.any(axis=1)):
+                chosen = again[member]
+                exact = self._logits(self._float32[member : member + 1], levels[chosen].float())[0]
+                error = np.ptp(logits[member, chosen] - exact, axis=1).max()
+                self.largest_error[member] = max(self.largest_error[member], error)
+                logits[member, chosen] = exact
+            probabilities = self._settled(images, logits, again)
+        self.decided_again += int((again & ~audited).sum())
+        self._leads.extend(np.where(again, np.inf, leads).T)
+        return probabilities
+
+    def score_exactly(self, images: np.ndarray) -> np.ndarray:
+        """(M, n, 5) float32 probabilities with every vote decided in float32."""
+        with self._computing():
+            levels = torch.from_numpy(images).to(self.engine.device)
+            logits = self._logits(self._float32, levels.float())
+            return self._settled(images, logits, np.ones(logits.shape[:2], dtype=bool))
+
+    def doubtful(self) -> np.ndarray:
+        """Positions, in the order of scoring, of slices with a bfloat16 vote below the bound as it is known now."""
+        if not self._leads:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero((np.array(self._leads) <= SAFETY * self.largest_error).any(axis=1))
+
+    def _logits(self, members: list[FastMember], levels: torch.Tensor) -> np.ndarray:
+        folded = fold(levels)
+        return np.stack([member.logits(folded).cpu().numpy() for member in members])
+
+    def _settled(self, images: np.ndarray, logits: np.ndarray, exact: np.ndarray) -> np.ndarray:
+        """Probabilities from logits; float32 leads within the order of summation go to the published order."""
+        probabilities = softmax(logits)
+        # Not `lead <= tolerance`: NaN must reach the published order as well, whose answer is then reported.
+        clear = lead(logits) > FLOAT32_TOLERANCE * np.maximum(1, np.abs(logits).max(axis=2))
+        for member, slice_index in np.argwhere(exact & ~clear):
+            probabilities[member, slice_index] = reference_probabilities(
+                self._reference[member], images[slice_index : slice_index + 1]
+            )
+        return probabilities
+
+    @contextlib.contextmanager
+    def _computing(self):
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+
+
+def reference_probabilities(net: MotionNet, images: np.ndarray) -> np.ndarray:
+    """(n, 5) float32 probabilities of one member as published: float32 on the CPU, channels first, in small batches."""
+    with torch.inference_mode():
+        batches = [images[i : i + REFERENCE_BATCH] for i in range(0, len(images), REFERENCE_BATCH)]
+        return np.concatenate([net(to_input(batch)).numpy() for batch in batches])
+
+
+def to_input(images: np.ndarray) -> torch.Tensor:
+    """Network input (n, 1, 512, 512) float32 in 0..1 from 8-bit slices."""
+    return torch.from_numpy(images.astype(np.float32) / np.float32(255))[:, None]
+
+
+def lead(logits: np.ndarray) -> np.ndarray:
+    """How far the largest of the five lies above the second, (M, n)."""
+    top = np.partition(logits, CLASSES - 2, axis=-1)
+    return top[..., -1] - top[..., -2]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
