@@ -5,11 +5,12 @@ import os
 import qt
 import slicer
 import vtk
-from MotionScoreLib.logic import MotionScoreLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import *
 from slicer.util import VTKObservationMixin
+
+from MotionScoreLib.logic import MotionScoreLogic
 
 SAMPLE_NAME = "HRpQCTPhantom"
 
@@ -22,8 +23,8 @@ class MotionScore(ScriptedLoadableModule):
         self.parent.dependencies = ["SpineMotionTools"]
         self.parent.contributors = ["SpineMotionTools contributors"]
         self.parent.helpText = _(
-            "Grades motion artifacts in HR-pQCT scans of radius and tibia from 1 (none) to 5 (severe), per slice, stack "
-            "and scan. Load an .AIM or .ISQ file, press Apply. Not a medical device."
+            "Grades motion artifacts in HR-pQCT scans of radius and tibia from 1 (none) to 5 (severe), per slice, "
+            "stack and scan. Load an .AIM or .ISQ file, press Apply. Not a medical device."
         )
         self.parent.acknowledgementText = _(
             "Method: Walle et al., Bone 166 (2023) 116607, doi 10.1016/j.bone.2022.116607. Independent implementation."

@@ -6,9 +6,10 @@ import os
 import numpy as np
 import qt
 import slicer
-from MotionScoreLib.parameters import MotionScoreParameterNode
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from MotionScoreLib.parameters import MotionScoreParameterNode
 
 LOAD_UNIT_SETTING = "SpineMotionTools/ScancoLoadUnit"
 

@@ -22,9 +22,9 @@ def ensureInferencePackages() -> None:
 
 def ensureSmallPackages() -> None:
     """Install what `Resources/requirements.txt` lists and Slicer does not bring, after asking once."""
-    from SpineMotionToolsLib.common.errors import DependencyError
-
     import slicer.packaging
+
+    from SpineMotionToolsLib.common.errors import DependencyError
 
     requirements = slicer.packaging.load_requirements(REQUIREMENTS)
     try:

@@ -1,4 +1,4 @@
-"""The model chooser of a panel: a combo box of the weight sets that are on this computer, and a note about the chosen one."""
+"""The model chooser of a panel: the weight sets that are on this computer, and a note about the chosen one."""
 
 import html
 import os

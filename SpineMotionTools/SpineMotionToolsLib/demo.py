@@ -1,4 +1,4 @@
-"""`python -m SpineMotionToolsLib.demo --out DIR`: the main job of every system on real file formats, with the models that ship.
+"""`python -m SpineMotionToolsLib.demo --out DIR`: every system on real file formats, with the models that ship.
 
 Each system writes its files into a folder of its own; `report.html` shows them all.
 """
@@ -81,8 +81,8 @@ def motion(folder: Path, report: Report) -> None:
 
     report.heading("HR-pQCT motion score")
     report.text(
-        f"{aim.name}: a simulated tibia scan of {len(result.stack_grades)} stacks, written as a Scanco AIM file and graded "
-        f"from it. Grade {result.grade}, member agreement {result.confidence_percent} %."
+        f"{aim.name}: a simulated tibia scan of {len(result.stack_grades)} stacks, written as a Scanco AIM file and "
+        f"graded from it. Grade {result.grade}, member agreement {result.confidence_percent} %."
     )
     report.table(result.stack_table())
     report.image(pictures["preview.png"], "First, middle and last slice with grade and member agreement")

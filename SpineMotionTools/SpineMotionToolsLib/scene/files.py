@@ -1,4 +1,4 @@
-"""Scenes without the application: make one, save it as an `.mrb` file that Slicer opens. Needs the slicer-core wheel."""
+"""Scenes without the application: make one, save it as an `.mrb` that Slicer opens. Needs the slicer-core wheel."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """What every system's scene code shares: volumes in, tables, folders and provenance out, slices to a place.
 
-All functions take nodes or the scene; none touches the application, so the same code runs in Slicer, in a script and in tests.
+All functions take nodes or the scene; none touches the application, so the same code runs in Slicer, in a script and
+in tests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The starter networks: small enough to ship, with the output maps of the published ones.
 
-They are described by a few numbers in the weight file's metadata (`architecture`), so that a retrained network of another
-width loads without a change here.
+They are described by a few numbers in the weight file's metadata (`architecture`), so that a retrained network of
+another width loads without a change here.
 """
 
 from __future__ import annotations
