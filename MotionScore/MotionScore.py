@@ -5,12 +5,11 @@ import os
 import qt
 import slicer
 import vtk
+from MotionScoreLib.logic import MotionScoreLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import *
 from slicer.util import VTKObservationMixin
-
-from MotionScoreLib.logic import MotionScoreLogic
 
 SAMPLE_NAME = "HRpQCTPhantom"
 

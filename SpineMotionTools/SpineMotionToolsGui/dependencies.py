@@ -23,7 +23,6 @@ def ensureInferencePackages() -> None:
 def ensureSmallPackages() -> None:
     """Install what `Resources/requirements.txt` lists and Slicer does not bring, after asking once."""
     import slicer.packaging
-
     from SpineMotionToolsLib.common.errors import DependencyError
 
     requirements = slicer.packaging.load_requirements(REQUIREMENTS)

@@ -89,7 +89,7 @@ def as_array(value: Any) -> np.ndarray:
 def tolerance_of(case: Case, output: str) -> tuple[float, float]:
     """(rtol, atol) of one output.
 
-    A case's `note` may give one output its own ("masked: atol 1 (truncation)"), or all 8-bit ones ("8-bit images: ...").
+    The `note` of a case may give one output its own ("masked: atol 1"), or all 8-bit ones ("8-bit images: atol 1").
     Integers, booleans and text without such a note must be equal, whatever the case's tolerance for numbers.
     """
     tolerance = case.spec.get("tolerance", {})
