@@ -21,7 +21,8 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
     >>> result.grade, result.confidence_percent, result.stack_grades
     """
 
-    SAMPLE_STACK_HEIGHT = 14
+    SAMPLE_STACK_HEIGHT = 8
+    SAMPLE_GRADES = (1, 3, 5)
 
     def getParameterNode(self):
         return MotionScoreParameterNode(super().getParameterNode())
@@ -182,7 +183,7 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
             return _("Hidden until you have graded the scan.")
         if result is None:
             return _("Not graded yet.")
-        from SpineMotionToolsLib.motion.pictures import GRADE_MEANINGS
+        from SpineMotionToolsLib.motion.results import GRADE_MEANINGS
 
         lines = [
             "<span style='font-size:xx-large'><b>" + _("Grade {grade}").format(grade=result.grade) + "</b></span>",
@@ -293,10 +294,14 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def makeSampleScan():
         """A simulated tibia scan with still and moving stacks as a volume node; made here, nothing is downloaded."""
-        from SpineMotionToolsLib.phantoms.hrpqct import make_sample
+        from SpineMotionToolsLib.motion.calibration import Calibration
+        from SpineMotionToolsLib.phantoms import hrpqct
         from SpineMotionToolsLib.scene import motion
 
-        sample = make_sample()
-        return motion.add_scan(
-            slicer.mrmlScene, sample.array, sample.ijk_to_ras, "HRpQCTPhantom", "native", sample.calibration
+        slices = MotionScoreLogic.SAMPLE_STACK_HEIGHT * len(MotionScoreLogic.SAMPLE_GRADES)
+        phantom = hrpqct.make_phantom(4, "tibia", MotionScoreLogic.SAMPLE_GRADES, size=320, slices=slices)
+        calibration = Calibration(
+            hrpqct.MU_SCALING, hrpqct.MU_WATER, hrpqct.DENSITY_SLOPE, hrpqct.DENSITY_INTERCEPT
         )
+        matrix = np.diag([-phantom.pixel_mm, -phantom.pixel_mm, phantom.pixel_mm, 1.0])
+        return motion.add_scan(slicer.mrmlScene, phantom.volume, matrix, "HRpQCTPhantom", "native", calibration)

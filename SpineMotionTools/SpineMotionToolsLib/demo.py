@@ -15,7 +15,7 @@ import numpy as np
 from SpineMotionToolsLib.common.errors import SpineMotionError
 from SpineMotionToolsLib.common.report import Report
 
-DEMO_STACK_HEIGHT = 14
+DEMO_STACK_HEIGHT = 14  # write_phantom_aim makes stacks of 14 slices
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from SpineMotionToolsLib.common.tables import Table
 
 GRADES = (1, 2, 3, 4, 5)
+GRADE_MEANINGS = {
+    1: "no visible motion",
+    2: "slight streaks",
+    3: "some streaks, cortex intact",
+    4: "pronounced streaks, cortex interrupted",
+    5: "severe streaks, structures torn apart",
+}
+"""What a grade looks like, in words that follow the visual scale of Sode et al., Bone 48 (2011) 1291."""
 NOT_SCORED = 0
 """Grade of a slice that was skipped (slice step > 1) and of a stack without any scored slice; its confidence is -1."""
 
