@@ -8,6 +8,7 @@ of the "Project" work that follows it. Every network keeps its logits at a quart
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,8 @@ from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.keypoints.hrnet import FEATURES, HRNet, conv_bn, conv_bn_relu, resize
 
 KEYPOINTS = 68
-SMALLEST_SIDE = 64  # a quarter, then four halvings in the UNet
+SMALLEST_SIDE = 32
+SMALLEST_SIDE_UNET = 64  # a quarter, then four halvings
 
 
 class HintFusion(nn.Module):
@@ -42,16 +44,13 @@ class HintFusion(nn.Module):
 
 
 class HintEncoder(nn.Module):
+    """Holds the gate's three convolutions under their published name; `Gating` runs them."""
+
     def __init__(self, inputs: int):
         super().__init__()
         self.convs = nn.ModuleList(
             [conv_bn_relu(inputs, 256, stride=2), conv_bn_relu(256, 256), conv_bn_relu(256, 256)]
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        for conv in self.convs:
-            x = conv(x)
-        return x
 
 
 class Gating(nn.Module):
@@ -68,8 +67,19 @@ class Gating(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight)
 
-    def forward(self, features: Tensor, hint: Tensor) -> Tensor:
-        strongest = self.hintEncoder(torch.cat((features, hint), 1)).amax((2, 3), keepdim=True)
+    def forward(self, features: Tensor, hint: Tensor, keypoints: Sequence[int] | None = None) -> Tensor:
+        """`keypoints`: which channels `hint` holds, when it leaves out those that are zero."""
+        convolution, *following = self.hintEncoder.convs[0]
+        if keypoints is None:
+            x = convolution(torch.cat((features, hint), 1))
+        else:
+            own = features.shape[1]
+            kept = [*range(own), *(own + k for k in keypoints)]
+            weight = convolution.weight if len(keypoints) == KEYPOINTS else convolution.weight[:, kept]
+            x = functional.conv2d(torch.cat((features, hint), 1), weight, convolution.bias, 2, 1)
+        for layer in (*following, *self.hintEncoder.convs[1:]):
+            x = layer(x)
+        strongest = x.amax((2, 3), keepdim=True)
         return torch.sigmoid(self.conv2(functional.relu(self.conv1(strongest))))
 
 
@@ -138,7 +148,7 @@ class HRNetOCR(nn.Module):
         self.cls_head = nn.Conv2d(256, KEYPOINTS, 1)
 
     def forward(self, hint: Tensor | None, previous: Tensor | None, image: Tensor) -> tuple[Tensor, Tensor]:
-        _check_size(image)
+        _check_size(image, SMALLEST_SIDE)
         if hasattr(self, "hint_fusion_layer"):
             fused = self.hint_fusion_layer(hint, previous, image)
         else:
@@ -147,11 +157,13 @@ class HRNetOCR(nn.Module):
         logits, auxiliary = self.maps(fused, hint)
         return resize(logits, size), resize(auxiliary, size)
 
-    def maps(self, fused: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(logits, auxiliary logits) at a quarter of the size from the fused first features."""
+    def maps(self, fused: Tensor, hint: Tensor | None, keypoints: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """(logits, auxiliary logits) at a quarter of the size from the fused first features; for `keypoints` see
+        `Gating`.
+        """
         first, features = self.hrnet(fused)
         if self.iggnet is not None:
-            features = features * self.iggnet(first, resize(hint, first.shape[-2:]))
+            features = features * self.iggnet(first, resize(hint, first.shape[-2:]), keypoints)
         auxiliary = self.aux_head(features)
         pixels = self.conv3x3_ocr(features)
         where = torch.softmax(auxiliary.flatten(2), -1)
@@ -230,27 +242,27 @@ class UNet(nn.Module):
         self.outc = OldHead() if old_head else NewHead()
 
     def forward(self, hint: Tensor, previous: Tensor, image: Tensor) -> tuple[Tensor, None]:
-        _check_size(image)
+        _check_size(image, SMALLEST_SIDE_UNET)
         logits, _ = self.maps(self.hint_fusion_layer(hint, previous, image), hint)
         return resize(logits, tuple(image.shape[-2:])), None
 
-    def maps(self, fused: Tensor, hint: Tensor) -> tuple[Tensor, None]:
-        """(logits, None) at a quarter of the size from the fused first features."""
+    def maps(self, fused: Tensor, hint: Tensor, keypoints: Sequence[int] | None = None) -> tuple[Tensor, None]:
+        """(logits, None) at a quarter of the size from the fused first features; for `keypoints` see `Gating`."""
         x2 = self.down1(fused)
         x3 = self.down2(x2)
         x4 = self.down3(x3)
         x = self.up1(self.down4(x4), x4)
         x = self.up4(self.up3(self.up2(x, x3), x2), fused)
         if self.iggnet is not None:
-            x = x * self.iggnet(fused, resize(hint, fused.shape[-2:]))
+            x = x * self.iggnet(fused, resize(hint, fused.shape[-2:]), keypoints)
         return self.outc(x), None
 
 
-def _check_size(image: Tensor) -> None:
-    if min(image.shape[-2:]) < 32:
+def _check_size(image: Tensor, smallest: int) -> None:
+    if min(image.shape[-2:]) < smallest:
         raise InputError(
-            f"The network's input is {image.shape[-2]} x {image.shape[-1]} pixels; it needs at least 32 on both sides. "
-            "Prepare the radiograph with keypoints.preprocessing, which resizes it to 512 x 256."
+            f"The network's input is {image.shape[-2]} x {image.shape[-1]} pixels; at least {smallest} are needed on "
+            "both sides. Prepare the radiograph with keypoints.preprocessing, which resizes it to 512 x 256."
         )
 
 

@@ -7,11 +7,18 @@ before the fusion depends on the image alone, so that a correction reuses it.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 STRIDE = 4
+GRID = (512, 256)
+MAP = (GRID[0] // STRIDE, GRID[1] // STRIDE)
+TARGET_STD = 1.25  # width of a learned peak in cells of the map, 5 pixels of the grid
+HINT_STD = 7.5 / STRIDE  # the published hint width, in cells
+WINDOW = 3.0  # standard deviation of the soft window in which a place is decoded, in cells
 
 
 def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -67,7 +74,7 @@ class StarterNetwork(nn.Module):
     The softmax of a channel over its map is the probability that the corner lies there.
     """
 
-    def __init__(self, keypoints: int = 68, grid: tuple[int, int] = (512, 256)):
+    def __init__(self, keypoints: int = 68, grid: tuple[int, int] = GRID):
         super().__init__()
         self.stem = nn.Sequential(nn.PixelUnshuffle(STRIDE), convolution(STRIDE**2, 32), convolution(32, 32))
         self.eighth = nn.Sequential(convolution(32, 64, stride=2), convolution(64, 64))
@@ -109,3 +116,31 @@ class StarterNetwork(nn.Module):
 
 def _enlarge(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def feedback(logits: Tensor) -> Tensor:
+    """Probability maps scaled so that a certain corner's peak is about 1: what a round hands to the next one."""
+    probability = torch.softmax(logits.flatten(2).float(), -1).view(logits.shape)
+    return (probability * (2 * math.pi * TARGET_STD**2)).clamp(max=1)
+
+
+def decode_points(logits: Tensor) -> Tensor:
+    """Sub-pixel points (B, K, 2) in pixels of the grid: mean of the softmax near its peak, re-centered twice."""
+    probability = torch.softmax(logits.flatten(2).float(), -1).view(logits.shape)
+    index = logits.flatten(2).argmax(-1)
+    point = torch.stack((index // MAP[1], index % MAP[1]), -1).float()
+    for _ in range(2):
+        point, _ = windowed_mean(probability, point)
+    return point * STRIDE
+
+
+def windowed_mean(weights: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean place (B, K, 2) in cells, mass (B, K)) of maps (B, K, *MAP) within a soft window around `center`."""
+    rows, columns = (torch.arange(n, dtype=torch.float32, device=weights.device) for n in MAP)
+    near_r = torch.exp(-0.5 * ((rows - center[..., 0, None]) / WINDOW) ** 2)
+    near_c = torch.exp(-0.5 * ((columns - center[..., 1, None]) / WINDOW) ** 2)
+    by_row = (weights @ near_c[..., None])[..., 0] * near_r
+    by_column = (near_r[..., None, :] @ weights)[..., 0, :] * near_c
+    mass = by_row.sum(-1).clamp(min=1e-12)
+    mean = torch.stack(((by_row * rows).sum(-1), (by_column * columns).sum(-1)), -1) / mass[..., None]
+    return mean, mass

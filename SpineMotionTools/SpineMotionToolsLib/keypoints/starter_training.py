@@ -20,14 +20,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from SpineMotionToolsLib.keypoints.anatomy import MIRRORED
 from SpineMotionToolsLib.keypoints.hint_sampling import PROJECT_HINT_PROBABILITIES
-from SpineMotionToolsLib.keypoints.starter_network import STRIDE, StarterNetwork
-
-GRID = (512, 256)
-MAP = (GRID[0] // STRIDE, GRID[1] // STRIDE)
-TARGET_STD = 1.25  # cells of the map, 5 pixels of the grid
-HINT_STD = 7.5 / STRIDE  # the published hint width
-SWAPPED = np.arange(68).reshape(34, 2)[:, ::-1].ravel().copy()
+from SpineMotionToolsLib.keypoints.starter_network import (
+    GRID,
+    HINT_STD,
+    MAP,
+    STRIDE,
+    TARGET_STD,
+    StarterNetwork,
+    decode_points,
+    feedback,
+    windowed_mean,
+)
 
 
 def make_phantoms(folder: Path, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +80,7 @@ def augment(images: Tensor, corners: Tensor, rng: np.random.Generator) -> tuple[
     moved = (corners - torch.tensor(center).float()) @ matrix.transpose(1, 2) + torch.tensor(center + shift).float()[
         :, None
     ]
-    moved[flip] = moved[flip][:, torch.from_numpy(SWAPPED)]
+    moved[flip] = moved[flip][:, torch.from_numpy(MIRRORED)]
 
     inverse = np.linalg.inv(forward)
     half = np.array([rows / 2, columns / 2])
@@ -105,30 +110,6 @@ def gaussians(points: Tensor, std: float) -> Tensor:
     return profiles[0][..., :, None] * profiles[1][..., None, :]
 
 
-def feedback(logits: Tensor) -> Tensor:
-    """Probability maps scaled so that a certain corner's peak is about 1: what a round hands to the next one."""
-    probability = torch.softmax(logits.flatten(2).float(), -1).view(logits.shape)
-    return (probability * (2 * math.pi * TARGET_STD**2)).clamp(max=1)
-
-
-def decode_points(logits: Tensor, radius: float = 3.0) -> Tensor:
-    """Sub-pixel points (B, K, 2) in pixels of the grid: mean of the softmax near its peak, re-centered twice."""
-    flat = logits.flatten(2).float()
-    probability = torch.softmax(flat, -1)
-    index = flat.argmax(-1)
-    point = torch.stack((index // MAP[1], index % MAP[1]), -1).float()
-    probability = probability.view(logits.shape)
-    rows, columns = (torch.arange(n, dtype=torch.float32) for n in MAP)
-    for _ in range(2):
-        near_r = torch.exp(-0.5 * ((rows - point[..., 0, None]) / radius) ** 2)
-        near_c = torch.exp(-0.5 * ((columns - point[..., 1, None]) / radius) ** 2)
-        along_r = (probability @ near_c[..., None])[..., 0] * near_r
-        along_c = (near_r[..., None, :] @ probability)[..., 0, :] * near_c
-        total = along_r.sum(-1).clamp(min=1e-12)
-        point = torch.stack(((along_r * rows).sum(-1), (along_c * columns).sum(-1)), -1) / total[..., None]
-    return point * STRIDE
-
-
 def location_loss(logits: Tensor, points: Tensor, std: float) -> Tensor:
     """Cross-entropy between the softmax over places and a Gaussian at the truth; corners outside the picture do not
     count.
@@ -145,18 +126,12 @@ def location_loss(logits: Tensor, points: Tensor, std: float) -> Tensor:
     return ((torch.logsumexp(logits.flatten(2), -1) - agreement) * inside).sum() / inside.sum()
 
 
-def offset_loss(logits: Tensor, points: Tensor, radius: float = 3.0) -> Tensor:
+def offset_loss(logits: Tensor, points: Tensor) -> Tensor:
     """Mean distance (cells) between the truth and the mean of the softmax within a soft window around the truth."""
     flat = logits.flatten(2).float()
     weight = torch.exp(flat - flat.detach().amax(-1, keepdim=True)).view(logits.shape)
-    rows, columns = (torch.arange(n, dtype=torch.float32) for n in MAP)
     truth = points / STRIDE
-    near_r = torch.exp(-0.5 * ((rows - truth[..., 0, None]) / radius) ** 2)
-    near_c = torch.exp(-0.5 * ((columns - truth[..., 1, None]) / radius) ** 2)
-    along_r = (weight @ near_c[..., None])[..., 0] * near_r
-    along_c = (near_r[..., None, :] @ weight)[..., 0, :] * near_c
-    total = along_r.sum(-1).clamp(min=1e-6)
-    mean = torch.stack(((along_r * rows).sum(-1) / total, (along_c * columns).sum(-1) / total), -1)
+    mean, _ = windowed_mean(weight, truth)
     inside = ((points > 0) & (points < torch.tensor(GRID))).all(-1).float()
     return ((mean - truth).abs().sum(-1) * inside).sum() / inside.sum()
 

@@ -1,0 +1,256 @@
+"""One prediction after the other on one picture, keeping between corrections what does not change.
+
+The published programs rebuild 68 full-size hint maps, join them with 68 previous maps and run the whole network each
+time. Here the picture's first features are kept, only hinted channels are made and convolved, and the previous maps
+are kept as logits at a quarter of the size, from which the full-size maps follow exactly.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from SpineMotionToolsLib.common.engine import Engine
+from SpineMotionToolsLib.keypoints import heatmaps
+from SpineMotionToolsLib.keypoints.hrnet import resize
+from SpineMotionToolsLib.keypoints.networks import ARCHITECTURES, HRNetOCR, UNet
+from SpineMotionToolsLib.keypoints.preprocessing import GRID
+
+if TYPE_CHECKING:
+    from SpineMotionToolsLib.keypoints.weights import LoadedNetwork
+
+Hints = Mapping[int, tuple[float, float]]
+"""Keypoint -> given point (row, column) on the networks' grid."""
+REACH = 8  # standard deviations beyond which a hint's Gaussian is below float32's resolution
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says, on the 512 x 256 grid, before any pinning.
+
+    `points` (68, 2) = (row, column); `confidence` (68,) in 0..1: height of the heatmap's peak; `spread` (68, 2):
+    standard deviation of the place in pixels of the grid (row, column); `maps` (68, 128, 64): the logits handed to
+    the next round.
+    """
+
+    points: np.ndarray
+    confidence: np.ndarray
+    spread: np.ndarray
+    maps: np.ndarray = field(repr=False)
+
+
+class Predictor:
+    """A network with one picture. `decoding` and `previous` default to what the network was published with."""
+
+    def __init__(self, loaded: LoadedNetwork, engine: Engine | None = None, decoding: str | None = None):
+        self.loaded = loaded
+        self.engine = (engine or Engine()).resolve()
+        self.device = self.engine.device
+        self.decoding = decoding or self.default_decoding
+        self.network = self._prepare(copy.deepcopy(loaded.network)).to(self.device)
+
+    @property
+    def default_decoding(self) -> str:
+        raise NotImplementedError
+
+    def set_image(self, image: np.ndarray) -> None:
+        """Take a picture as `preprocessing.network_image` gives it, (1, rows, columns) float32 in -1..1."""
+        raise NotImplementedError
+
+    def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
+        """The keypoints with these hints and the last round's `maps` (None: from scratch)."""
+        raise NotImplementedError
+
+    def _prepare(self, network: nn.Module) -> nn.Module:
+        return fold_batch_norm(network.eval())
+
+
+class PublishedPredictor(Predictor):
+    """The published networks. `previous`: "all" maps are fed back, or only those of "hinted" keypoints (MICCAI 2022's
+    test).
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedNetwork,
+        engine: Engine | None = None,
+        decoding: str | None = None,
+        previous: str | None = None,
+    ):
+        self.architecture = ARCHITECTURES[loaded.name]
+        super().__init__(loaded, engine, decoding)
+        self.previous = previous or self.architecture.previous
+        self._features: Tensor | None = None
+        self._last: tuple[np.ndarray, Tensor] | None = None  # the newest maps and their full-size probabilities
+
+    @property
+    def default_decoding(self) -> str:
+        return self.architecture.decoding
+
+    def set_image(self, image: np.ndarray) -> None:
+        with torch.inference_mode(), self.engine.autocast():
+            self.size = image.shape[-2:]
+            tensor = torch.from_numpy(image).to(self.device)[None].expand(1, 3, *self.size)
+            network: HRNetOCR | UNet = self.network
+            first = network.hint_fusion_layer if hasattr(network, "hint_fusion_layer") else network
+            self._features = first.image_encoder(tensor)
+        self._last = None
+
+    def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
+        hints = dict(sorted((hints or {}).items()))
+        with torch.inference_mode():
+            with self.engine.autocast():
+                maps = self._maps(hints, previous)
+            maps = maps.float()
+            probability = torch.sigmoid(resize(maps, self.size))[0]
+            points = heatmaps.decode(probability, self.decoding)
+            small = torch.sigmoid(maps)[0]
+            confidence = small.amax((1, 2))
+            spread = _spread(small, self.size, heatmaps.STD)
+        stored = maps[0].cpu().numpy()
+        self._last = (stored, probability)
+        return Prediction(points.double().cpu().numpy(), confidence.cpu().numpy(), spread.cpu().numpy(), stored)
+
+    def full_logits(self, prediction: Prediction) -> np.ndarray:
+        """(68, rows, columns) logits at the input's size."""
+        return resize(torch.from_numpy(prediction.maps)[None], self.size)[0].numpy()
+
+    def probability(self, maps: np.ndarray) -> Tensor:
+        """Full-size probabilities (68, rows, columns) of a prediction's `maps`; kept for the newest ones."""
+        if self._last is None or self._last[0] is not maps:
+            with torch.inference_mode():
+                full = torch.sigmoid(resize(torch.from_numpy(maps).to(self.device)[None], self.size))[0]
+            self._last = (maps, full)
+        return self._last[1]
+
+    def _maps(self, hints: Hints, previous: np.ndarray | None) -> Tensor:
+        network: HRNetOCR | UNet = self.network
+        if not hasattr(network, "hint_fusion_layer"):  # the plain network takes no hints
+            return network.maps(network.last_encoder(self._features), None)[0]
+        fusion = network.hint_fusion_layer
+        encoded = self._encode_hints(fusion.hintmap_encoder, hints, previous)
+        fused = fusion.join(encoded, self._features)
+        keypoints = list(hints)
+        small = self._small_hints(hints, fused.shape[-2:])
+        return network.maps(fused, small, keypoints)[0]
+
+    def _encode_hints(self, encoder: nn.Sequential, hints: Hints, previous: np.ndarray | None) -> Tensor:
+        """The hint encoder's output from only the channels that are not zero."""
+        first, activation, second = encoder
+        rows, columns = self.size
+        if previous is None:
+            total = first.bias[None, :, None, None].expand(1, -1, rows, columns).clone()
+        else:
+            probability, weight = self.probability(previous)[None], first.weight[:, 68:]
+            if self.previous == "hinted":
+                probability, weight = probability[:, list(hints)], weight[:, list(hints)]
+            total = functional.conv2d(probability, weight, first.bias)
+        for keypoint, point in hints.items():
+            (r, in_rows), (c, in_columns) = (_profile(place, n) for place, n in zip(point, self.size))
+            patch = (in_rows[:, None] * in_columns[None, :]).to(self.device)
+            total[0, :, r, c] += first.weight[:, keypoint] * patch
+        return second(activation(total))
+
+    def _small_hints(self, hints: Hints, size: tuple[int, int]) -> Tensor:
+        """(1, n, *size) hint maps as the gate sees them, resized from the full size row by row and column by
+        column.
+        """
+        maps = []
+        for point in hints.values():
+            profiles = []
+            for place, n, m in zip(point, self.size, size):
+                full = torch.exp(-0.5 * ((torch.arange(n, dtype=torch.float64) - place) / heatmaps.STD) ** 2).float()
+                profiles.append(
+                    functional.interpolate(full[None, None], size=m, mode="linear", align_corners=True)[0, 0]
+                )
+            maps.append(profiles[0][:, None] * profiles[1][None, :])
+        return torch.stack(maps)[None].to(self.device) if maps else torch.zeros(1, 0, *size, device=self.device)
+
+
+class StarterPredictor(Predictor):
+    """The starter network: softmax maps at a quarter of the grid."""
+
+    @property
+    def default_decoding(self) -> str:
+        return "windowed"
+
+    def set_image(self, image: np.ndarray) -> None:
+        with torch.inference_mode():
+            self._features = self.network.encode(torch.from_numpy(image).to(self.device)[None])
+
+    def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
+        from SpineMotionToolsLib.keypoints import starter_network as starter
+
+        with torch.inference_mode():
+            hint_maps = torch.zeros(1, 68, *starter.MAP, device=self.device)
+            if hints:
+                given = torch.tensor([hints[k] for k in hints], dtype=torch.float64)
+                hint_maps[0, list(hints)] = heatmaps.gaussian(given / starter.STRIDE, starter.MAP, starter.HINT_STD).to(
+                    self.device
+                )
+            last = torch.zeros_like(hint_maps)
+            if previous is not None:
+                last = starter.feedback(torch.from_numpy(previous).to(self.device)[None])
+            maps = self.network.decode(self._features, hint_maps, last)[0].float()
+            points = starter.decode_points(maps)[0]
+            confidence = starter.feedback(maps)[0].amax((1, 2))
+            spread = _spread(
+                torch.softmax(maps[0].flatten(1), -1).view(maps[0].shape), GRID, starter.TARGET_STD * starter.STRIDE
+            )
+        return Prediction(
+            points.double().cpu().numpy(), confidence.cpu().numpy(), spread.cpu().numpy(), maps[0].cpu().numpy()
+        )
+
+
+def make_predictor(loaded: LoadedNetwork, engine: Engine | None = None, decoding: str | None = None) -> Predictor:
+    """The predictor for a loaded network; see `heatmaps.DECODERS` for `decoding` (published networks only)."""
+    from SpineMotionToolsLib.keypoints.weights import STARTER
+
+    return (StarterPredictor if loaded.name == STARTER else PublishedPredictor)(loaded, engine, decoding)
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """Batch norms merged into the convolutions before them, in place; the network must be in evaluation mode."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    for module in network.modules():
+        children = list(module.named_children())
+        for (name, layer), (next_name, following) in zip(children, children[1:]):
+            if isinstance(layer, nn.Conv2d):
+                inner = following[0] if isinstance(following, nn.Sequential) and len(following) else following
+                if isinstance(inner, nn.BatchNorm2d):
+                    setattr(module, name, fuse_conv_bn_eval(layer, inner))
+                    if inner is following:
+                        setattr(module, next_name, nn.Identity())
+                    else:
+                        following[0] = nn.Identity()
+    return network
+
+
+def _profile(place: float, size: int) -> tuple[slice, Tensor]:
+    """The part of 0..size-1 a hint at `place` reaches, and its Gaussian there."""
+    reach = REACH * heatmaps.STD
+    first, last = max(0, int(np.ceil(place - reach))), min(size, int(np.floor(place + reach)) + 1)
+    places = torch.arange(first, max(first, last), dtype=torch.float64)
+    return slice(first, max(first, last)), torch.exp(-0.5 * ((places - place) / heatmaps.STD) ** 2).float()
+
+
+def _spread(probability: Tensor, grid: tuple[int, int], sharpest: float) -> Tensor:
+    """(68, 2) standard deviation of the place in grid pixels, less the width `sharpest` that a certain map has."""
+    rows, columns = probability.shape[-2:]
+    total = probability.sum((1, 2)).clamp(min=1e-12)
+    result = []
+    for axis, n, m in ((2, rows, grid[0]), (1, columns, grid[1])):
+        places = torch.arange(n, dtype=probability.dtype, device=probability.device) * (m / n)
+        mass = probability.sum(axis) / total[:, None]
+        mean = (mass * places).sum(1)
+        variance = (mass * (places - mean[:, None]) ** 2).sum(1)
+        result.append((variance - sharpest**2).clamp(min=0.25**2).sqrt())
+    return torch.stack(result, 1)
