@@ -257,8 +257,8 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         plotWidget = layoutManager.plotWidget(0)
         if plotWidget is None:
             return
+        plotWidget.mrmlPlotViewNode().SetInteractionMode(slicer.vtkMRMLPlotViewNode.InteractionModeSelectPoints)
         plotView = plotWidget.plotView()
-        plotView.mrmlPlotViewNode().SetInteractionMode(slicer.vtkMRMLPlotViewNode.InteractionModeSelectPoints)
         if self._plotView is not plotView:
             plotView.connect("dataSelected(vtkStringArray*, vtkCollection*)", self.onPlotSelection)
             self._plotView = plotView

@@ -24,7 +24,7 @@ GRADE_COLORS = {
 }
 """Blue for little, red for much motion: the colors of the published slice profile."""
 
-ATTENTION_COLORS = "vtkMRMLColorTableNodeFileInferno.txt"
+ATTENTION_COLORS = "vtkMRMLPETProceduralColorNodePET-Heat"  # built in: needs no color file
 ATTENTION_FLOOR = 0.1  # weaker attention stays transparent, so that the bone under it can be read
 
 
@@ -168,11 +168,10 @@ def show_stack_boxes(scene, volume_node, result: MotionResult, existing: list | 
         color = GRADE_COLORS.get(grade, (0.6, 0.6, 0.6))
         display.SetColor(*color)
         display.SetSelectedColor(*color)
-        display.SetFillOpacity(0.08)
+        display.SetFillVisibility(False)
         display.SetHandlesInteractive(False)
         display.SetVisibility(True)
-        if hasattr(slicer.vtkMRMLMarkupsDisplayNode, "SetPropertiesLabelVisibility"):
-            display.SetPropertiesLabelVisibility(True)
+        display.SetPropertiesLabelVisibility(True)
         nodes.set_attribute(box, "Stack", number + 1)
     nodes.put_in_case_folder(scene, volume_node, boxes)
     return boxes
