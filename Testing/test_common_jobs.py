@@ -298,6 +298,29 @@ def test_leaving_the_program_ends_its_jobs(tmp_path):
     assert not Path(folder).exists()
 
 
+@posix_only
+@pytest.mark.parametrize("input_reaches_the_worker", [True, False])
+def test_a_launcher_in_between(tmp_path, start, input_reaches_the_worker):
+    """PythonSlicer starts the interpreter as its own child: both must end, with or without standard input."""
+    launcher = tmp_path / "Python Launcher"
+    redirect = "<&0" if input_reaches_the_worker else "</dev/null"
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@" {redirect} &\nwait $!\n')
+    launcher.chmod(0o755)
+    task = "Testing.common_odd_tasks:hang"
+    for how in ("python", "interpreter locked"):
+        job = jobs.start_job(task, {"output": tmp_path / "x", "how": how}, python=str(launcher), **ODD)
+        wait_until(lambda job=job: job.poll() or job.progress[0] == 1)
+        assert job.error is None, job.log
+        shell = psutil.Process(job._child.process.pid)
+        family = [shell, *shell.children(recursive=True)]
+        assert job._child.worker_pid not in (None, shell.pid)
+        job.cancel()
+        assert all(gone(process.pid) for process in family)
+        assert list(tmp_path.iterdir()) == [launcher]
+    result = jobs.run_job("Testing.common_odd_tasks:echo", {"a": 1}, python=str(launcher), **ODD)
+    assert result["parameters"] == {"a": 1}
+
+
 def test_two_jobs_run_side_by_side(start):
     first, second = start("echo", {"n": 1}), start("echo", {"n": 2})
     assert second.wait(LONG_S)["parameters"] == {"n": 2}

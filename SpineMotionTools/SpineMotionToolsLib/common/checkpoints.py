@@ -36,12 +36,11 @@ def read_checkpoint(path: Path | str) -> Any:
     try:
         with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return _plain(torch.load(path, map_location="cpu", weights_only=True))
     except MemoryError:
         raise
     except Exception as error:  # the reader fails in many ways on damaged files, all with the same next step
         raise _sentence(path, error) from error
-    return _plain(content)
 
 
 def _check_kind(path: Path) -> None:

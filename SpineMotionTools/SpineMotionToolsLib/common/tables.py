@@ -65,9 +65,11 @@ class Table:
 
     def to_html(self) -> str:
         """A `<table>` element, everything escaped: units in the header, descriptions as tooltips, unknown as a dash."""
-        numeric = [_is_numeric([row[index] for row in self.rows]) for index in range(len(self.columns))]
-        head = "".join(_header(column, is_number) for column, is_number in zip(self.columns, numeric))
-        body = "\n".join("<tr>" + "".join(map(_cell, row, self.columns, numeric)) + "</tr>" for row in self.rows)
+        columns = [_Shown(column, [row[index] for row in self.rows]) for index, column in enumerate(self.columns)]
+        head = "".join(column.header() for column in columns)
+        body = "\n".join(
+            "<tr>" + "".join(column.cell(value) for column, value in zip(columns, row)) + "</tr>" for row in self.rows
+        )
         caption = f"<caption>{html.escape(self.name)}</caption>" if self.name else ""
         return f"<table>{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
 
@@ -75,33 +77,47 @@ class Table:
 def shown(value: Any, digits: int | None = None) -> str:
     """A value as a person reads it: a dash for None and NaN, yes or no, `digits` decimals or four digits."""
     value = value.item() if hasattr(value, "item") else value
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value == "" or value != value:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        if digits is None and math.isfinite(value):
-            digits = 0 if abs(value) >= 1000 else None
-        return f"{value:.4g}" if digits is None or not math.isfinite(value) else f"{value:.{digits}f}"
-    return str(value)
+    if not isinstance(value, (int, float)) or (isinstance(value, int) and digits is None):
+        return str(value)
+    if digits is None and 1000 <= abs(value) < math.inf:
+        digits = 0
+    return f"{value:.4g}" if digits is None else f"{value:.{digits}f}"
 
 
-def _is_numeric(values: Sequence[Any]) -> bool:
-    values = [value.item() if hasattr(value, "item") else value for value in values if value is not None]
-    return bool(values) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+class _Shown:
+    """A column on a page: numbers to the right, with as many decimals in every row."""
+
+    def __init__(self, column: Column, values: Sequence[Any]) -> None:
+        values = [value.item() if hasattr(value, "item") else value for value in values if value is not None]
+        self._column = column
+        is_number = bool(values) and all(type(value) in (int, float) for value in values)
+        self._class = ' class="number"' if is_number else ""
+        self._digits = column.digits
+        if is_number and column.digits is None and any(type(value) is float for value in values):
+            self._digits = _common_digits([float(value) for value in values])
+
+    def header(self) -> str:
+        description = html.escape(self._column.description, quote=True)
+        tooltip = f' title="{description}"' if description else ""
+        return f'<th scope="col"{self._class}{tooltip}>{html.escape(self._column.title)}</th>'
+
+    def cell(self, value: Any) -> str:
+        return f"<td{self._class}>{html.escape(shown(value, self._digits))}</td>"
 
 
-def _header(column: Column, is_number: bool) -> str:
-    tooltip = f' title="{html.escape(column.description, quote=True)}"' if column.description else ""
-    return f'<th scope="col"{_right(is_number)}{tooltip}>{html.escape(column.title)}</th>'
-
-
-def _cell(value: Any, column: Column, is_number: bool) -> str:
-    return f"<td{_right(is_number)}>{html.escape(shown(value, column.digits))}</td>"
-
-
-def _right(is_number: bool) -> str:
-    return ' class="number"' if is_number else ""
+def _common_digits(values: Sequence[float]) -> int | None:
+    """The decimals that give the largest value four digits, less where none needs them; None where one would vanish."""
+    finite = [abs(value) for value in values if math.isfinite(value)]
+    if not any(finite):
+        return 0
+    most = max(0, 3 - math.floor(math.log10(max(finite))))
+    if most > 6 or any(value and not round(value, most) for value in finite):
+        return None
+    return next(digits for digits in range(most + 1) if all(round(v, digits) == round(v, most) for v in finite))
 
 
 def _csv_cell(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -71,8 +72,7 @@ def read_volume(path: Path | str) -> Volume:
             f"{path.name} could not be read as an image: it is damaged or of a format that is not supported. "
             "Open it in 3D Slicer and save it as .nrrd, then try again."
         ) from error
-    volume = from_image(image, _stem(path))
-    return volume
+    return from_image(image, _stem(path))
 
 
 def write_volume(path: Path | str, volume: Volume) -> None:
@@ -91,7 +91,7 @@ def write_volume(path: Path | str, volume: Volume) -> None:
             sitk.WriteImage(image, str(temporary), useCompression=True)
         except RuntimeError as error:
             # SimpleITK hides the reason: ask the file system itself, which names a full or read-only place.
-            temporary.write_bytes(b"")
+            temporary.write_bytes(bytes(min(volume.array.nbytes, 1 << 24)))
             raise OutputError(
                 f"{path.name} could not be written: its format is not supported for this kind of image. "
                 "Choose a name that ends in .nrrd, .mha or .nii.gz."
@@ -152,14 +152,30 @@ def _read_series(folder: Path) -> sitk.Image:
             f"{folder} holds {len(series) or 'no'} DICOM series; one is needed. "
             "Choose a folder with the files of one series."
         )
-    image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    deviation = "ITK_non_uniform_sampling_deviation"
-    if image.HasMetaDataKey(deviation):
-        raise InputError(
-            f"The slices in {folder} are not evenly spaced (deviation {float(image.GetMetaData(deviation)):.2f} mm): "
-            "some may be missing. Export the whole series again, then try again."
-        )
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    image = sitk.ReadImage(names)
+    if image.HasMetaDataKey("ITK_non_uniform_sampling_deviation"):
+        _check_gaps(folder, names)
     return image
+
+
+def _check_gaps(folder: Path, names: Sequence[str]) -> None:
+    """Raise InputError when gaps between slices differ by more than a tenth; ITK also notes mere rounding."""
+    import SimpleITK as sitk
+
+    positions = []
+    for name in names:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(name)
+        reader.ReadImageInformation()
+        positions.append(reader.GetOrigin())
+    gaps_mm = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    usual_mm = np.median(gaps_mm)
+    if np.abs(gaps_mm - usual_mm).max() > 0.1 * usual_mm:
+        raise InputError(
+            f"The slices in {folder} are not evenly spaced: {gaps_mm.min():.1f} to {gaps_mm.max():.1f} mm apart. "
+            "Some may be missing: export the whole series again, then try again."
+        )
 
 
 def _stem(path: Path) -> str:
