@@ -14,7 +14,7 @@ def app():
     pytest.importorskip("PySide6", reason="needs PySide6")
     from Testing import headless
 
-    return headless.application()
+    return headless.start()
 
 
 @pytest.fixture

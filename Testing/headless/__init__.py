@@ -29,9 +29,9 @@ A test needs two lines (fixtures in `Testing/conftest.py`):
 
 Without pytest:
 
-    from Testing.headless import application, open_module
-    app = application()
-    host = open_module("MotionScore")
+    from Testing import headless
+    app = headless.start()
+    host = headless.open_module("MotionScore")
 """
 
 from Testing.headless import environment
@@ -39,7 +39,7 @@ from Testing.headless import environment
 environment.prepare()
 
 
-def application():
+def start():
     """The one `HeadlessApplication` of this process, made and installed as `slicer.app` at the first call."""
     from Testing.headless.application import HeadlessApplication
 

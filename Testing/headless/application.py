@@ -151,7 +151,7 @@ class HeadlessApplication:
         self._layout = layout.LayoutManager(self)
         self.dialogs.install(slicer.util)
 
-    # -- what module code calls -----------------------------------------------------------------------------------------
+    # -- what module code calls ------------------------------------------------------------------------------------
     def mrmlScene(self):
         return self._scene
 

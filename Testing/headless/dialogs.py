@@ -55,10 +55,10 @@ class Dialogs:
         answer = self._answers.popleft()
         return answer(*arguments) if callable(answer) else answer
 
-    def confirm(self, text: str) -> bool:
-        """Record a question; the scripted answer, or True, which is what Slicer answers in testing mode."""
+    def confirm(self, text: str, default: bool = True) -> bool:
+        """Record a question; the scripted answer, or the default, which is what Slicer answers in testing mode."""
         self.shown.append(Shown("confirm", text))
-        answer = self._answers.popleft() if self._answers else True
+        answer = self._answers.popleft() if self._answers else default
         return bool(answer(text) if callable(answer) else answer)
 
     def tell(self, kind: str, text: str) -> None:
@@ -71,16 +71,14 @@ class Dialogs:
         """Put this object behind the dialog functions of `slicer.util`."""
         util._messageDisplay, util.messageBox, util.delayDisplay = self._message, self._box, self._delay
 
-    def _message(
-        self, log_level, text, testing_answer, mainWindowNeeded=False, parent=None, windowTitle=None, **options
-    ):
+    def _message(self, log_level, text, testing_answer, mainWindowNeeded=False, parent=None, **options):
         import qt
 
         logging.log(log_level, text)
         box, buttons = qt.QMessageBox, options.get("standardButtons")
         for accept, decline in ((box.Ok, box.Cancel), (box.Yes, box.No), (box.Retry, box.Close)):
             if buttons == accept | decline:
-                return accept if self.confirm(text) else decline
+                return accept if self.confirm(text, default=bool(testing_answer)) else decline
         self.tell(KINDS.get(log_level, "message"), text)
         return None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from PySide6 import QtCore, QtTest, QtWidgets
 
-from Testing.headless import application, pictures
+from Testing.headless import pictures, start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLL = 0.01  # seconds between two looks at a condition
@@ -24,7 +24,7 @@ def open_module(name: str, folder: Path | str | None = None, enter: bool = True)
 
     `folder`: the module's folder if it is not `<repository>/<name>`. `enter`: False stops before `enter()`.
     """
-    app = application()
+    app = start()
     host = app.moduleManager().host(name) or ModuleHost(app, name, Path(folder or REPOSITORY / name))
     if enter:
         host.enter()
@@ -62,7 +62,7 @@ class ModuleHost:
     def ui(self):
         return self.widget.ui
 
-    # -- life cycle, as the module selector and the scene drive it ------------------------------------------------------
+    # -- life cycle, as the module selector and the scene drive it -------------------------------------------------
     def enter(self) -> None:
         """Show the panel (`<M>Widget.enter`), leaving the module that was shown before."""
         manager = self.app.moduleManager()
@@ -99,7 +99,7 @@ class ModuleHost:
         finally:
             self.app.testing = before
 
-    # -- the user's hand --------------------------------------------------------------------------------------------------
+    # -- the user's hand -------------------------------------------------------------------------------------------
     def child(self, name: str):
         """The panel's widget with this object name; LookupError with the names that exist otherwise."""
         found = QtCore.QObject.findChild(self.panel, QtWidgets.QWidget, name)
@@ -157,7 +157,7 @@ class ModuleHost:
             loop.exec()
         self.app.processEvents()
 
-    # -- the scene --------------------------------------------------------------------------------------------------------
+    # -- the scene -------------------------------------------------------------------------------------------------
     def save_scene(self, path: Path | str) -> Path:
         """Save the scene as an `.mrb` (or `.mrml`) file through `slicer.util.saveScene`."""
         import slicer
@@ -180,7 +180,7 @@ class ModuleHost:
         self.app.mrmlScene().Clear(0)
         self.process()
 
-    # -- pictures ---------------------------------------------------------------------------------------------------------
+    # -- pictures --------------------------------------------------------------------------------------------------
     def grab(
         self,
         path: Path | str | None = None,

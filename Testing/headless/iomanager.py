@@ -47,7 +47,7 @@ def default_confidence(filters: list[str], path: str) -> float:
 
 
 class FileReaderParent:
-    """What Slicer hands to `<Module>FileReader(parent)` (qSlicerScriptedFileReader), and the reader seen from outside."""
+    """What Slicer hands to `<Module>FileReader(parent)` (qSlicerScriptedFileReader), with its reader."""
 
     __slots__ = ("_reader", "_messages", "loadedNodes")
 
@@ -232,9 +232,11 @@ class IOManager:
         return self._write(slicer.mrmlScene.GetNodeByID(properties["nodeID"]), path, messages, keep=True)
 
     def _write(self, node, path: str, messages, keep: bool) -> bool:
-        if keep and node.GetStorageNode() is None:
-            node.AddDefaultStorageNode()
-        storage = node.GetStorageNode() if keep else slicer.mrmlScene.AddNode(node.CreateDefaultStorageNode())
+        storage = node.GetStorageNode() if keep else None
+        if storage is None:
+            storage = slicer.mrmlScene.AddNode(self._new_storage(node))
+            if keep:
+                node.SetAndObserveStorageNodeID(storage.GetID())
         storage.SetFileName(path)
         done = bool(storage.WriteData(node))
         if messages is not None:
@@ -242,6 +244,11 @@ class IOManager:
         if not keep:
             slicer.mrmlScene.RemoveNode(storage)
         return done
+
+    @staticmethod
+    def _new_storage(node):
+        """A storage node of the default class; a short text has none by itself, as it is saved in the scene file."""
+        return node.CreateDefaultStorageNode() or slicer.vtkMRMLTextStorageNode()
 
     def _save_scene(self, path: str, messages) -> bool:
         scene = slicer.mrmlScene
@@ -258,13 +265,14 @@ class IOManager:
         return bool(slicer.app.applicationLogic().SaveSceneToSlicerDataBundleDirectory(path, None, messages))
 
     def fileWriterExtensions(self, node) -> list[str]:
-        storage = node.CreateDefaultStorageNode()
-        types = storage.GetSupportedWriteFileExtensions()
+        types = self._new_storage(node).GetSupportedWriteFileTypes()
         return [types.GetValue(index) for index in range(types.GetNumberOfValues())]
 
     def extractKnownExtension(self, path: str, node) -> str:
-        return node.CreateDefaultStorageNode().GetSupportedFileExtension(path, False, True)
+        return self._new_storage(node).GetSupportedFileExtension(path, False, True)
 
     def exportNodes(self, identifiers, paths, properties, harden=False, messages=None) -> bool:
         nodes = [slicer.mrmlScene.GetNodeByID(identifier) for identifier in identifiers]
+        if harden and any(node.GetParentTransformNode() is not None for node in nodes):
+            raise NotImplementedError("The headless application does not harden transforms on export")
         return all(self._write(node, str(path), messages, keep=False) for node, path in zip(nodes, paths))

@@ -41,7 +41,7 @@ class LayoutManager:
     def setLayout(self, value: int) -> None:
         self._logic.GetLayoutNode().SetViewArrangement(value)
 
-    # -- slice views ---------------------------------------------------------------------------------------------------
+    # -- slice views -----------------------------------------------------------------------------------------------
     def sliceViewNames(self) -> tuple[str, ...]:
         for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             if node.GetName() not in self._slices:
@@ -76,7 +76,7 @@ class LayoutManager:
         for view in self._slices.values():
             view.logic.FitSliceToBackground()
 
-    # -- plot and table views ------------------------------------------------------------------------------------------
+    # -- plot and table views --------------------------------------------------------------------------------------
     def _view_widget(self, node, make):
         if node.GetID() not in self._others:
             self._others[node.GetID()] = make(node)
@@ -119,7 +119,7 @@ class LayoutManager:
 
         return self._view_widget(node, make)
 
-    # -- for pictures ----------------------------------------------------------------------------------------------------
+    # -- for pictures ----------------------------------------------------------------------------------------------
     def description(self) -> ElementTree.Element:
         """The layout the scene asks for, as Slicer's layout XML."""
         return ElementTree.fromstring(self._logic.GetLayoutNode().GetCurrentLayoutDescription())

@@ -23,7 +23,7 @@ BASE_CLASSES = (
 )
 
 
-# ---- the Python base classes ---------------------------------------------------------------------------------------
+# ---- the Python base classes -------------------------------------------------------------------------------------
 class ScriptedLoadableModule:
     def __init__(self, parent):
         super().__init__()
@@ -138,7 +138,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         logging.warning(f"No test is defined in {self.__class__.__name__}")
 
 
-# ---- the C++ side --------------------------------------------------------------------------------------------------
+# ---- the C++ side ------------------------------------------------------------------------------------------------
 class LoadableModule:
     """A C++ module as `slicer.modules.<name>`: it only has a logic here."""
 
@@ -238,7 +238,7 @@ class ModuleManager:
             self._unload_slots.remove(slot)
         return True
 
-    # -- used by host.py --------------------------------------------------------------------------------------------------
+    # -- used by host.py -------------------------------------------------------------------------------------------
     def host(self, name: str):
         return self._hosts.get(name)
 

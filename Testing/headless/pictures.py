@@ -88,35 +88,48 @@ def panel(host, width: int, style: str, height: int | None) -> Image.Image:
         host.process()
 
 
+INPUTS = ("QPushButton", "QToolButton", "QCheckBox", "QRadioButton", "QComboBox", "QSpinBox", "QDoubleSpinBox")
+INPUTS += ("QLineEdit", "QSlider", "qMRMLNodeComboBox", "ctkSliderWidget", "ctkRangeWidget", "ctkPathLineEdit")
+INPUTS += ("ctkDirectoryButton", "ctkDoubleSpinBox", "ctkComboBox", "ctkCheckableComboBox", "ctkMenuButton")
+
+
+def _text_width(widget) -> int:
+    """Pixels that the text of a label or button needs."""
+    if isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QToolButton)):
+        lines = widget.text.replace("&", "").splitlines()
+        icon = 0 if widget.icon.isNull() else widget.iconSize.width() + 4
+        return max(widget.fontMetrics().horizontalAdvance(line) for line in lines) + icon + 6
+    return widget.property("minimumSizeHint").width()
+
+
 def violations(host, width: int) -> list[str]:
     """Texts cut off, widgets wider than the panel and inputs without a tooltip, at a panel width in pixels."""
     host.panel.resize(width, 2000)
     host.process()
     found = []
-    needed = host.panel.minimumSizeHint.width()
+    needed = host.panel.property("minimumSizeHint").width()
     if needed > width:
         found.append(f"the panel needs {needed} pixels, {width} are there")
     for widget in QtCore.QObject.findChildren(host.panel, QtWidgets.QWidget):
-        name = f"{widget.className()} {widget.objectName}".strip()
-        if not widget.isVisible() or not widget.objectName:
+        if not widget.isVisible() or not widget.objectName or widget.objectName.startswith("qt_"):
             continue
-        right = widget.mapTo(host.panel, QtCore.QPoint(widget.width, 0)).x()
-        if right > width:
-            found.append(f"{name} ends {right - width} pixels beyond the edge")
-        is_text = isinstance(widget, (QtWidgets.QLabel, QtWidgets.QAbstractButton)) and widget.text
+        name = f"{widget.className()} {widget.objectName}"
+        beyond = widget.mapTo(host.panel, QtCore.QPoint(widget.width, 0)).x() - width
+        if beyond > 0:
+            found.append(f"{name} ends {beyond} pixels beyond the edge")
+        shows_text = isinstance(widget, (QtWidgets.QLabel, QtWidgets.QAbstractButton)) and widget.text
         wraps = isinstance(widget, QtWidgets.QLabel) and (widget.wordWrap or "<" in widget.text)
-        if is_text and not wraps and widget.width < widget.minimumSizeHint.width() - 1:
+        if shows_text and not wraps and widget.width < _text_width(widget) - 1:
             found.append(f"{name}: the text '{widget.text}' is cut off")
-        inputs = (QtWidgets.QPushButton, QtWidgets.QToolButton, QtWidgets.QCheckBox, QtWidgets.QComboBox)
-        inputs += (QtWidgets.QAbstractSpinBox, QtWidgets.QLineEdit, QtWidgets.QSlider, QtWidgets.QRadioButton)
-        stands_for_input = type(widget).__name__.startswith(("qMRMLNode", "ctkSlider", "ctkRange", "ctkPath", "ctkDir"))
-        if (isinstance(widget, inputs) or stands_for_input) and not widget.toolTip:
-            if not widget.objectName.startswith("qt_"):
-                found.append(f"{name} has no tooltip")
+        if isinstance(widget, QtWidgets.QComboBox) and not widget.editable:
+            if widget.width < widget.fontMetrics().horizontalAdvance(widget.currentText) + 28:
+                found.append(f"{name}: the choice '{widget.currentText}' is cut off")
+        if type(widget).__name__ in INPUTS and not widget.toolTip:
+            found.append(f"{name} has no tooltip")
     return found
 
 
-# ---- the window ----------------------------------------------------------------------------------------------------------
+# ---- the window --------------------------------------------------------------------------------------------------
 def _grid(views: Sequence[str]) -> ElementTree.Element:
     """Views in rows of two, the odd one on top in full width."""
     rows = [[views[0]]] if len(views) % 2 else []

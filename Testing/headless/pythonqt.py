@@ -24,7 +24,11 @@ NOT_AS_ATTRIBUTE = {("QTimer", "singleShot")}  # the static function of that nam
 # PySide6's own additions; in Slicer they are absent or crash.
 NOT_IN_PYTHONQT = {"Signal", "Slot", "Property", "SIGNAL", "SLOT", "QEnum", "QFlag", "ClassInfo", "Qt3DCore"}
 
+DESIGNER_ONLY = {"buddy"}  # in .ui files, but not a Qt property
+# Qt's own loader cannot make these; they are made after it (see UiLoader.load).
+MADE_AFTERWARDS = ("vtkMRML", "of the set-type property", "of the enum-type property", "(sender name", "(receiver name")
 _made: dict[type, type] = {}
+_QT_FIND_CHILDREN = QtCore.QObject.findChildren
 _being_read: set[tuple[int, str]] = set()
 STAND_INS: dict[str, type] = {}  # class name in a .ui file -> stand-in class; filled by the widgets package
 
@@ -155,12 +159,12 @@ def stand_in(cls: type) -> type:
     return cls
 
 
-def _find_children(self, cls=None, name: str = ""):
-    plain = (cls or QtCore.QObject).__dict__.get("_plain", cls or QtCore.QObject)
-    return list(QtCore.QObject.findChildren(self, plain, name) if name else QtCore.QObject.findChildren(self, plain))
+def _find_children(self, cls=None, name: str = "") -> list:
+    plain = vars(cls or QtCore.QObject).get("_plain", cls or QtCore.QObject)
+    return list(_QT_FIND_CHILDREN(self, plain, name) if name else _QT_FIND_CHILDREN(self, plain))
 
 
-def _find_child(self, cls, name: str = ""):
+def _find_child(self, cls=None, name: str = ""):
     return next(iter(_find_children(self, cls, name)), None)
 
 
@@ -216,8 +220,10 @@ class UiLoader(QtUiTools.QUiLoader):
         path = device.fileName()
         top = super().load(device, parent)
         if top is not None and path:
-            _check_properties(top, ElementTree.parse(path), path)
-            _make_mrml_connections(top, ElementTree.parse(path))
+            tree = ElementTree.parse(path)
+            _check_properties(top, tree, path)
+            _set_enumerations(top, tree)
+            _make_mrml_connections(top, tree)
         return top
 
 
@@ -226,13 +232,27 @@ def _by_name(top) -> dict:
     return {QtCore.QObject.objectName.fget(widget): widget for widget in widgets}
 
 
+def _set_enumerations(top, tree) -> None:
+    """Flags and enumerations of stand-ins, e.g. `ctkPathLineEdit::Dirs`, which Qt cannot look up."""
+    widgets = _by_name(top)
+    for element in tree.iter("widget"):
+        cls = STAND_INS.get(element.get("class"))
+        for entry in element.findall("property") if cls else ():
+            text = entry.findtext("set") or entry.findtext("enum") or ""
+            names = [name.split("::")[-1] for name in text.split("|") if name.startswith(f"{cls.__name__}::")]
+            if names:
+                value = sum(getattr(cls, name) for name in names)
+                widgets[element.get("name")].setProperty(entry.get("name"), value)
+
+
 def _check_properties(top, tree, path: str) -> None:
     widgets = _by_name(top)
     for element in tree.iter("widget"):
         widget = widgets.get(element.get("name"))
         for entry in element.findall("property"):
             name = entry.get("name")
-            if entry.get("stdset") != "0" and widget is not None and widget.metaObject().indexOfProperty(name) < 0:
+            known = widget is None or name in DESIGNER_ONLY or widget.metaObject().indexOfProperty(name) >= 0
+            if entry.get("stdset") != "0" and not known:
                 raise ValueError(f"{path}: {element.get('class')} {element.get('name')} has no property '{name}'")
 
 
@@ -247,7 +267,7 @@ def _make_mrml_connections(top, tree) -> None:
 
 
 def _quiet_about_mrml(kind, context, message: str) -> None:
-    if "vtkMRML" not in message and "This plugin does not support" not in message:
+    if not any(part in message for part in (*MADE_AFTERWARDS, "This plugin does not support")):
         sys.stderr.write(message + "\n")
 
 
@@ -272,6 +292,7 @@ def install() -> types.ModuleType:
             lambda self: QtCore.QObject.property(self, "objectName"),
             lambda self, value: QtCore.QObject.setProperty(self, "objectName", value),
         )
+        QtCore.QObject.findChildren, QtCore.QObject.findChild = _find_children, _find_child
         QtCore.QObject.className = lambda self: self.metaObject().className()
         QtCore.qInstallMessageHandler(_quiet_about_mrml)
         sys.modules["qt"] = _QtModule("qt")

@@ -105,7 +105,7 @@ class OffscreenSliceView:
         pixels = vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars())
         return pixels.reshape(height, width, -1)[::-1, :, :3].copy()
 
-    # -- the mouse; pixels, origin at the lower left as in VTK --------------------------------------------------------
+    # -- the mouse; pixels, origin at the lower left as in VTK -----------------------------------------------------
     def xy(self, ras) -> tuple[int, int]:
         """The display pixel of a world point (RAS, mm)."""
         to_xy = vtk.vtkMatrix4x4()
@@ -136,7 +136,7 @@ class OffscreenSliceView:
         for _ in range(abs(steps)):
             event()
 
-    # -- what module code calls on qMRMLSliceWidget and qMRMLSliceView ------------------------------------------------
+    # -- what module code calls on qMRMLSliceWidget and qMRMLSliceView ---------------------------------------------
     def mrmlSliceNode(self):
         return self.node
 

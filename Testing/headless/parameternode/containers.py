@@ -128,7 +128,8 @@ class ListSerializer(Serializer):
                 for index, value in enumerate(values):
                     self.element.write(node, f"{name}.{index}", value)
             except Exception:
-                self.remove(node, name)
+                for index in range(max(len(values), count)):
+                    self.element.remove(node, f"{name}.{index}")
                 if before is not None:
                     self.write(node, name, before)
                 raise

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+
+import shiboken6
 import slicer
 from PySide6 import QtCore
 
@@ -32,17 +35,29 @@ def scene_events(scene):
 
 
 class Observations:
-    """Observers of one object at a time; made again when the object changes, gone with the widget."""
+    """Observers of one object at a time, made again when the object changes; they do not keep the widget alive."""
 
     def __init__(self):
         self._object, self._tags = None, []
 
-    def watch(self, thing, events, callback) -> None:
-        """Call `callback()` on these events of `thing` (None: of nothing)."""
+    def watch(self, thing, events, method) -> None:
+        """Call `method()`, a method of a widget, on these events of `thing` (None: of nothing)."""
+        self.stop()
+        if thing is not None:
+            self._object, method = thing, weakref.WeakMethod(method)
+            self._tags = [thing.AddObserver(event, lambda *_: self._call(method)) for event in events]
+
+    def stop(self) -> None:
         for tag in self._tags:
             self._object.RemoveObserver(tag)
-        self._object = thing
-        self._tags = [thing.AddObserver(event, lambda *_: callback()) for event in events] if thing is not None else []
+        self._object, self._tags = None, []
+
+    def _call(self, method) -> None:
+        bound = method()
+        if bound is None or not shiboken6.isValid(bound.__self__):  # Qt deleted the widget
+            self.stop()
+        else:
+            bound()
 
 
 @stand_in

@@ -10,6 +10,7 @@ from Testing.headless.widgets.base import Signal, qMRMLWidget, stored
 import qt  # isort: skip
 
 ARROW = 18  # pixels that the arrow of a section takes
+UNLIMITED = 16777215  # QWIDGETSIZE_MAX
 
 
 def _draw_arrow(painter, rectangle, collapsed: bool, color) -> None:
@@ -28,8 +29,9 @@ class _Hider:
     def _hide_contents(self, collapsed: bool) -> None:
         if collapsed:
             children = [child for child in self.children() if isinstance(child, QtWidgets.QWidget)]
-            self._shown_before = [child for child in children if not child.isHidden()]
-            for child in self._shown_before:
+            shown = [child for child in children if not child.isHidden()]
+            self._shown_before = [*self.__dict__.get("_shown_before", []), *shown]
+            for child in shown:
                 child.hide()
         else:
             for child in self.__dict__.pop("_shown_before", []):
@@ -53,9 +55,7 @@ class ctkCollapsibleButton(qt.QAbstractButton, _Hider):
 
     def __init__(self, *arguments):
         text = [argument for argument in arguments if isinstance(argument, str)]
-        super().__init__(
-            *(argument for argument in arguments if argument is not None and not isinstance(argument, str))
-        )
+        super().__init__(*(argument for argument in arguments if isinstance(argument, QtWidgets.QWidget)))
         self.setText(text[0] if text else "")
         self.setCheckable(True)
         self.setChecked(True)
@@ -68,7 +68,7 @@ class ctkCollapsibleButton(qt.QAbstractButton, _Hider):
 
     def _on_toggled(self, opened: bool) -> None:
         self._hide_contents(not opened)
-        self.setMaximumHeight(QtWidgets.QWIDGETSIZE_MAX if opened else self._header_height())
+        self.setMaximumHeight(UNLIMITED if opened else self._header_height())
         self.contentsCollapsed.emit(not opened)
 
     collapsed = QtCore.Property(
@@ -81,16 +81,20 @@ class ctkCollapsibleButton(qt.QAbstractButton, _Hider):
     def hitButton(self, position) -> bool:
         return position.y() < self._header_height()
 
+    def showEvent(self, event) -> None:
+        self._hide_contents(not self.isChecked())  # contents may have been added since
+
+    def _is_open(self) -> bool:
+        return self.isChecked() and self.layout() is not None
+
     def sizeHint(self):
-        header = QtCore.QSize(self.fontMetrics().horizontalAdvance(self.property("text")) + 2 * ARROW, 0)
-        header.setHeight(self._header_height())
-        return header if not self.isChecked() or not self.layout() else header.expandedTo(self.layout().totalSizeHint())
+        width = self.fontMetrics().horizontalAdvance(self.property("text")) + 2 * ARROW
+        header = QtCore.QSize(width, self._header_height())
+        return header.expandedTo(self.layout().totalSizeHint()) if self._is_open() else header
 
     def minimumSizeHint(self):
         header = QtCore.QSize(2 * ARROW, self._header_height())
-        return (
-            header if not self.isChecked() or not self.layout() else header.expandedTo(self.layout().totalMinimumSize())
-        )
+        return header.expandedTo(self.layout().totalMinimumSize()) if self._is_open() else header
 
     def paintEvent(self, event):
         painter, colors = QtGui.QPainter(self), self.property("palette")
@@ -137,11 +141,10 @@ class ctkCollapsibleGroupBox(qt.QGroupBox, _Hider):
     def _on_toggled(self, opened: bool) -> None:
         self._hide_contents(not opened)
         height = self.fontMetrics().height() + self.property("collapsedHeight")
-        self.setMaximumHeight(QtWidgets.QWIDGETSIZE_MAX if opened else height)
+        self.setMaximumHeight(UNLIMITED if opened else height)
 
-    def childEvent(self, event):
-        # A checkable QGroupBox disables its contents when unchecked; here they are hidden, not disabled.
-        super().childEvent(event)
+    def showEvent(self, event) -> None:
+        self._hide_contents(not self.isChecked())
 
     def paintEvent(self, event):
         painter, option = QtWidgets.QStylePainter(self), QtWidgets.QStyleOptionGroupBox()

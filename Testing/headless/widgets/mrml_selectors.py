@@ -55,7 +55,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         self.setFocusProxy(self._box)
         self._box.setEnabled(False)
 
-    # -- the list ------------------------------------------------------------------------------------------------------
+    # -- the list --------------------------------------------------------------------------------------------------
     def setMRMLScene(self, scene) -> None:
         self._scene = scene
         self._box.setEnabled(scene is not None)
@@ -107,7 +107,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._box.setCurrentIndex(self._ids.index(kept) if kept in self._ids else 0 if entries else -1)
         self._box.blockSignals(False)
         for observation in self._names:
-            observation.watch(None, (), None)
+            observation.stop()
         self._names = []
         for node in nodes:
             observation = Observations()
@@ -127,7 +127,7 @@ class qMRMLNodeComboBox(qt.QWidget):
             self.currentNodeChanged.emit(self.currentNode())
             self.currentNodeIDChanged.emit(self._reported)
 
-    # -- the choice ----------------------------------------------------------------------------------------------------
+    # -- the choice ------------------------------------------------------------------------------------------------
     def currentNode(self):
         return self._scene.GetNodeByID(self.currentNodeID) if self._scene is not None and self.currentNodeID else None
 

@@ -33,6 +33,9 @@ class qMRMLTableModel(QtGui.QStandardItemModel):
     def _first_row(self) -> int:
         return 0 if self.node.GetUseColumnTitleAsColumnHeader() else 1
 
+    def _title(self, name: str) -> str:
+        return self.node.GetColumnTitle(name) or name
+
     def update(self) -> None:
         self.clear()
         table = self.node.GetTable() if self.node is not None else None
@@ -43,7 +46,7 @@ class qMRMLTableModel(QtGui.QStandardItemModel):
         shape = (columns, rows + start) if self.transposed else (rows + start, columns)
         self.setRowCount(shape[0])
         self.setColumnCount(shape[1])
-        names = [self.node.GetColumnTitle(column) or table.GetColumnName(column) for column in range(columns)]
+        names = [self._title(table.GetColumnName(column)) for column in range(columns)]
         for column, name in enumerate(names):
             for row in range(rows + start):
                 text = name if row < start else table.GetValue(row - start, column).ToString()
@@ -157,7 +160,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         self._table.setEditTriggers(NO_EDIT)
         self._table.verticalHeader().hide()
         tight_row(self).addWidget(self._table)
-        self._table.selectionModel().selectionChanged.connect(self.selectionChanged)
+        self._table.selectionModel().selectionChanged.connect(lambda *changed: self.selectionChanged.emit(*changed))
 
     def setSegmentationNode(self, node) -> None:
         self._node = node

@@ -30,7 +30,13 @@ class Series:
     node: object
     x: np.ndarray
     y: np.ndarray
-    labels: list[str]
+
+
+def _column(table, name: str) -> list[float] | None:
+    """The numbers of a table column; None without such a column."""
+    if not name or table.GetColumnByName(name) is None:
+        return None
+    return [table.GetValueByName(row, name).ToDouble() for row in range(table.GetNumberOfRows())]
 
 
 def series_of(chart) -> list[Series]:
@@ -39,20 +45,11 @@ def series_of(chart) -> list[Series]:
     for index in range(chart.GetNumberOfPlotSeriesNodes()):
         node = chart.GetNthPlotSeriesNode(index)
         table = node.GetTableNode().GetTable() if node is not None and node.GetTableNode() is not None else None
-        column = table.GetColumnByName(node.GetYColumnName() or "") if table is not None else None
-        if column is None:
+        y = _column(table, node.GetYColumnName()) if table is not None else None
+        if y is None:
             continue
-        values = [table.GetValueByName(row, node.GetYColumnName()).ToDouble() for row in range(table.GetNumberOfRows())]
-        uses_x = node.IsXColumnRequired() and table.GetColumnByName(node.GetXColumnName() or "") is not None
-        x = (
-            [table.GetValueByName(row, node.GetXColumnName()).ToDouble() for row in range(len(values))]
-            if uses_x
-            else None
-        )
-        name = node.GetLabelColumnName() or ""
-        has_labels = table.GetColumnByName(name) is not None
-        labels = [table.GetValueByName(row, name).ToString() for row in range(len(values))] if has_labels else []
-        found.append(Series(node, np.array(x if uses_x else range(len(values)), float), np.array(values), labels))
+        x = _column(table, node.GetXColumnName()) if node.IsXColumnRequired() else None
+        found.append(Series(node, np.array(range(len(y)) if x is None else x, float), np.array(y)))
     return found
 
 
@@ -98,13 +95,13 @@ class qMRMLPlotView(qt.QWidget):
             things += [chart, *(series.node for series in series_of(chart))]
             things += [series.node.GetTableNode() for series in series_of(chart)]
         for observation in self._observations:
-            observation.watch(None, (), None)
+            observation.stop()
         self._observations = [Observations() for _ in things]
         for observation, thing in zip(self._observations, things):
             observation.watch(thing, ("ModifiedEvent",), self._watch)
         self.update()
 
-    # -- geometry ------------------------------------------------------------------------------------------------------
+    # -- geometry --------------------------------------------------------------------------------------------------
     def _limits(self, chart, all_series) -> tuple[float, float, float, float]:
         xs, ys = (np.concatenate([getattr(series, axis) for series in all_series] or [[0, 1]]) for axis in "xy")
         bars = any(series.node.GetPlotType() in (series.node.PlotTypeBar,) for series in all_series)
@@ -157,7 +154,7 @@ class qMRMLPlotView(qt.QWidget):
         if ids.GetNumberOfValues():
             self.dataSelected.emit(ids, selections)
 
-    # -- drawing -------------------------------------------------------------------------------------------------------
+    # -- drawing ---------------------------------------------------------------------------------------------------
     def paintEvent(self, event):
         painter, chart = QtGui.QPainter(self), self._chart()
         painter.fillRect(QtWidgets.QWidget.rect.fget(self), QtGui.QColor("white"))
