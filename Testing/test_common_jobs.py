@@ -175,9 +175,11 @@ def test_cancel_while_the_child_still_starts(start):
 
 def test_processes_of_a_finished_job_are_gone(start):
     job = start("spawn")
+    worker = job._child.process.pid
     pid = job.wait(LONG_S)["pid"]
-    job.close()
     assert gone(pid)
+    assert gone(worker)
+    assert job.folder.exists()
 
 
 def test_files_of_a_result_live_until_the_job_is_closed(start):
@@ -267,7 +269,7 @@ def test_the_child_ends_when_its_parent_is_killed(tmp_path):
         job = jobs.start_job("Testing.common_odd_tasks:hang", parameters, module_prefixes=["Testing."])
         while not job.poll() and job.progress[0] != 1:
             time.sleep(0.01)
-        print(job._child.worker_pid, job.progress[2], job.folder, sep="|", flush=True)
+        print(job._child.process.pid, job.progress[2], job.folder, sep="|", flush=True)
         time.sleep(1000)
         """)
     )
@@ -313,7 +315,7 @@ def test_a_launcher_in_between(tmp_path, start, input_reaches_the_worker):
         assert job.error is None, job.log
         shell = psutil.Process(job._child.process.pid)
         family = [shell, *shell.children(recursive=True)]
-        assert job._child.worker_pid not in (None, shell.pid)
+        assert job._child._started[1].pid != shell.pid
         job.cancel()
         assert all(gone(process.pid) for process in family)
         assert list(tmp_path.iterdir()) == [launcher]
@@ -325,6 +327,18 @@ def test_two_jobs_run_side_by_side(start):
     first, second = start("echo", {"n": 1}), start("echo", {"n": 2})
     assert second.wait(LONG_S)["parameters"] == {"n": 2}
     assert first.wait(LONG_S)["parameters"] == {"n": 1}
+
+
+@posix_only
+def test_a_forked_process_leaves_its_parents_jobs_alone(start):
+    job = start("steps", {"of": 100000, "step_s": 0.01})
+    pid = os.fork()
+    if pid == 0:
+        jobs.terminate_all()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert not job.poll()
+    assert job.folder.exists()
 
 
 def test_wait_gives_up_and_the_job_runs_on(start):

@@ -93,7 +93,7 @@ def folder_lock(folder: Path | str, timeout_s: float = 30.0) -> Iterator[None]:
     deadline = time.monotonic() + timeout_s
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        while (lock := _try_lock(path)) is None:
+        while (lock := _try_lock(path, patient=time.monotonic() < deadline - timeout_s + 1)) is None:
             if time.monotonic() > deadline:
                 raise OutputError(
                     f"The folder {folder} is in use by another run ({_holder(path)}). "
@@ -167,9 +167,14 @@ def _replace(temporary: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def _try_lock(path: Path) -> int | None:
+def _try_lock(path: Path, patient: bool) -> int | None:
     """A descriptor that holds the lock on `path`, or None when another holder has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        if sys.platform == "win32" and patient:  # its last holder is just removing it
+            return None
+        raise
     try:
         if not _lock_descriptor(descriptor):
             os.close(descriptor)

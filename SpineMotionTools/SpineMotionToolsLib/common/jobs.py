@@ -70,7 +70,7 @@ def start_service(
 def terminate_all() -> None:
     """End every job and service of this process and all their processes, and remove their folders; runs at exit too."""
     for child in list(processes.children):
-        child.stop(0)
+        child.stop()
 
 
 atexit.register(terminate_all)
@@ -156,7 +156,7 @@ class Job:
     def close(self) -> None:
         """Remove the job's folder; stops the work when it is unfinished. `result`, `error` and `log` stay."""
         self.cancel()
-        self._child.stop(0)
+        self._child.stop()
 
     def _report(self, done: float, of: float, text: str) -> None:
         self.progress = (done, of, text)
@@ -168,7 +168,9 @@ class Job:
 
     def _finish(self, result: dict[str, Any] | None = None, error: Exception | None = None) -> None:
         self.result, self.error = result, error
-        if error is not None:
+        if error is None:
+            self._child.end(ask=False)
+        else:
             self._child.stop(processes.GRACE_S)
 
 
@@ -242,7 +244,7 @@ class Service:
         if self.error is None:
             self.error = Cancelled("The service was closed.")
         self._call = None
-        self._child.stop()
+        self._child.stop(processes.GRACE_S)
 
     def _handle(self, event: dict[str, Any]) -> None:
         if event["event"] == "ready":
@@ -262,7 +264,7 @@ class Service:
 
     def _fail(self, error: Exception) -> None:
         self.error = error
-        self._child.stop(0)
+        self._child.stop()
         call, self._call = self._call, None
         _deliver(error, call[1] if call else None)
 

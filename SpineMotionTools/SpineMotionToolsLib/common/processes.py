@@ -36,20 +36,20 @@ children: weakref.WeakSet[Child] = weakref.WeakSet()
 class Child:
     """A worker process and its folder; `events()` gives what it said since the last call."""
 
-    process: subprocess.Popen | None = None
-
     def __init__(self, job: dict[str, Any], python: str | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="spinemotion-"))
-        children.add(self)
-        self.worker_pid: int | None = None
+        self.process: subprocess.Popen | None = None
         self.log = ""
+        self._owner = os.getpid()
+        self._started: list[Any] = []
         self._rest = b""
         self._new: deque[dict[str, Any]] = deque()
         self._temporaries: list[Path] = []
+        children.add(self)
         try:
             self._start(job, python or sys.executable)
         except (OSError, ValueError, TypeError) as error:
-            self.stop(0)
+            self.stop()
             raise JobError(
                 f"The worker process could not be started: {error}. Restart the application, then try again."
             ) from error
@@ -72,6 +72,7 @@ class Child:
                 env=self._environment(),
                 **_own_group(),
             )
+        self._started += _identified(self.process.pid)
         self.send({"hello": True})
 
     def _environment(self) -> dict[str, str]:
@@ -87,6 +88,10 @@ class Child:
             self.process.stdin.write(json.dumps(message, default=plain).encode() + b"\n")
             self.process.stdin.flush()
 
+    def ended(self) -> int | None:
+        """The exit code once the process has ended, None before. Call it before `events()` to miss none."""
+        return self.process.poll()
+
     def events(self) -> Iterator[dict[str, Any]]:
         """The worker's new events, each given once even when its receiver raises."""
         self._read_events()
@@ -99,38 +104,44 @@ class Child:
         for line in lines:
             with contextlib.suppress(ValueError):
                 event = json.loads(line.decode("utf-8", errors="replace"))
-                if isinstance(event, dict) and "event" in event:
-                    self._new.append(event)
-                    if event["event"] == "started":
-                        self.worker_pid = event["pid"]
-                    elif event["event"] == "temporary":
-                        self._temporaries.append(Path(event["path"]))
+                if not isinstance(event, dict) or "event" not in event:
+                    continue
+                self._new.append(event)
+                if event["event"] == "started":
+                    self._started += _identified(event["pid"])
+                elif event["event"] == "temporary":
+                    self._temporaries.append(Path(event["path"]))
 
-    def ended(self) -> int | None:
-        """The exit code once the process has ended, None before. Call it before `events()` to miss none."""
-        return self.process.poll()
+    def end(self, grace_s: float = GRACE_S, ask: bool = True) -> None:
+        """End the worker and every process it started; the folder stays. Does nothing the second time.
 
-    def stop(self, grace_s: float = GRACE_S) -> None:
-        """End the worker and every process it started, and remove its folder. Does nothing the second time."""
-        if self.process is not None:
-            self._read_events()
-            # A worker that has not started yet has nothing to unwind.
-            if self.process.poll() is None and self.worker_pid is not None and grace_s > 0:
+        A worker that has started may take `grace_s` to unwind, after being asked to stop (`ask`) or by itself.
+        """
+        if self.process is None or os.getpid() != self._owner:
+            return
+        self._read_events()
+        if self.process.poll() is None and len(self._started) > 1 and grace_s > 0:
+            if ask:
                 self.send({"cancel": True})
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.wait(grace_s)
-            _kill_tree(self.process, self.worker_pid)
-            self._read_events()
-            for temporary in self._temporaries:  # half files of a worker that could not unwind
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(grace_s)
+        _kill_tree(self.process, self._started)
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self._read_events()
+        for temporary in self._temporaries:  # half files of a worker that could not unwind
             with contextlib.suppress(OSError):
-                self.process.stdin.close()
-            self._events.close()
-            self.log = self.read_log()
-            self.process = None
-        _remove_folder(self.folder)
-        children.discard(self)
+                temporary.unlink(missing_ok=True)
+        self._events.close()
+        self.log = self.read_log()
+        self.process = None
+
+    def stop(self, grace_s: float = 0) -> None:
+        """End all processes and remove the folder."""
+        self.end(grace_s)
+        if os.getpid() == self._owner:  # a process forked from this one owns nothing
+            _remove_folder(self.folder)
+            children.discard(self)
 
     def read_log(self) -> str:
         """The end of what the worker and its libraries printed."""
@@ -143,7 +154,7 @@ class Child:
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # at interpreter exit, modules may be gone
-            self.stop(0)
+            self.stop()
 
 
 def describe_end(code: int, task: str, log: str) -> str:
@@ -187,17 +198,31 @@ def _own_group() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def _kill_tree(process: subprocess.Popen, worker_pid: int | None) -> None:
+def _identified(pid: int) -> list[Any]:
+    """The process as psutil knows it, never mistaken for a later one of the same number; empty without psutil."""
+    try:
+        import psutil
+    except ImportError:  # then the process group (POSIX) or taskkill (Windows) has to do
+        return []
+    with contextlib.suppress(psutil.Error):
+        return [psutil.Process(pid)]
+    return []
+
+
+def _kill_tree(process: subprocess.Popen, started: list[Any]) -> None:
     """Kill a worker with all descendants, children first: the death of the PythonSlicer launcher alone ends nothing."""
-    doomed = _with_descendants({process.pid, worker_pid or process.pid})
+    doomed = list(started)
+    for each in started:
+        with contextlib.suppress(Exception):  # it has ended
+            doomed += each.children(recursive=True)
     if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-    elif not doomed and process.poll() is None:
+    elif not started and process.poll() is None:
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
-    for descendant in reversed(doomed):
+    for each in reversed(doomed):
         with contextlib.suppress(Exception):  # it ended meanwhile
-            descendant.kill()
+            each.kill()
     deadline = time.monotonic() + GRACE_S
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_S)
@@ -205,24 +230,11 @@ def _kill_tree(process: subprocess.Popen, worker_pid: int | None) -> None:
         time.sleep(0.01)
 
 
-def _with_descendants(pids: set[int]) -> list[Any]:
-    try:
-        import psutil
-    except ImportError:  # then the process group (POSIX) or taskkill (Windows) has to do
-        return []
-    found = []
-    for pid in pids:
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(pid)
-            found += [process, *process.children(recursive=True)]
-    return found
-
-
 def _alive(process: Any) -> bool:
     import psutil
 
     with contextlib.suppress(psutil.Error):
-        return process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 

@@ -42,6 +42,7 @@ class Worker:
         self._lock = threading.Lock()
         self._last_report = 0.0
         # Keep private copies of both streams, then give libraries and grandchildren the log and an empty input.
+        # (On Windows a library that looks at standard input while a thread reads it would hang.)
         self._out, self._in = os.dup(1), os.dup(0)
         os.dup2(2, 1)
         null = os.open(os.devnull, os.O_RDONLY)
