@@ -1,0 +1,1 @@
+message(STATUS "package ${PROJECT_NAME}")
