@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from SpineMotionToolsLib.common import jobs, processes
-from SpineMotionToolsLib.common.errors import Cancelled, DependencyError, InputError, JobError
+from SpineMotionToolsLib.common.errors import Cancelled, DependencyError, InputError, JobError, WeightsError
 
 REPOSITORY = Path(__file__).parents[1]
 ODD = {"module_prefixes": ["Testing."]}
@@ -418,3 +418,15 @@ def test_check_this_computer():
     assert result["threads"] >= 1
     assert result["memory_gib"] > 0
     assert result["packages"]["numpy"]
+
+
+def test_models_are_added_and_refused_in_a_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPINEMOTION_MODELS", str(tmp_path / "models"))
+    (tmp_path / "u2net.pth").write_bytes(b"weights")
+    parameters = {"model_id": "movements-u2net", "source": tmp_path / "u2net.pth", "accept_license": True}
+    added = jobs.run_job("common.tasks:add_model_files", parameters)
+    assert [Path(path).read_bytes() for path in added["paths"]] == [b"weights"]
+    with pytest.raises(WeightsError, match="cannot be downloaded from here"):
+        jobs.run_job("common.tasks:download_model", {"model_id": "movements-openpose", "accept_license": True})
+    with pytest.raises(WeightsError, match="Accept the license of SpineNet V2"):
+        jobs.run_job("common.tasks:download_model", {"model_id": "spinenet-v2", "accept_license": False})

@@ -166,6 +166,12 @@ def test_warnings_come_first_and_once(tmp_path):
     assert SpineMotionToolsLib.__version__ in text
 
 
+def test_descriptions_reach_the_paper():
+    text = Report("t").table(TABLE).to_html()
+    assert '<p class="legend">height: Posterior height.</p>' in text
+    assert "legend" not in Report("t").table(Table("", [Column("a")], [])).to_html().partition("</style>")[2]
+
+
 def test_report_is_self_contained(tmp_path):
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     report = Report("t").image(pixels, "a & b").image(Image.fromarray(pixels).convert("RGBA")).image(pixels > 5)

@@ -15,7 +15,7 @@ class Provenance:
     """Everything needed to make the same result again.
 
     `system` is the room's name, `model_sha256` the digest of the weight file (several joined by commas), `starter` is
-    true for weights trained on made images only, `notes` are sentences for the reader ("This ran on the CPU ...").
+    true for weights trained on simulated data only, `notes` are sentences for the reader ("This ran on the CPU ...").
     """
 
     system: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 NOT_A_MEDICAL_DEVICE = "Not a medical device. For research use only."
-STARTER_WARNING = "Starter model: trained on made images only, not validated on patients."
+STARTER_WARNING = "Starter model: trained on simulated data only, not validated on patients."
 
 _SVG = "http://www.w3.org/2000/svg"
 _SVG_ELEMENTS = set(
@@ -61,8 +61,11 @@ class Report:
         return self
 
     def table(self, table: Table) -> Report:
-        """Add a table."""
+        """Add a table; on paper, where tooltips do not show, the columns' descriptions follow it."""
+        legend = " ".join(f"{column.name}: {column.description}." for column in table.columns if column.description)
         self._body.append(f'<div class="wide">{table.to_html()}</div>')
+        if legend:
+            self._body.append(f'<p class="legend">{html.escape(legend.replace("..", "."))}</p>')
         return self
 
     def image(self, image: Image.Image | np.ndarray, caption: str = "") -> Report:

@@ -35,6 +35,7 @@ th { border-bottom: 2px solid var(--line); font-weight: 600; color: var(--quiet)
 th[title] { text-decoration: underline dotted; text-underline-offset: .2em; cursor: help; }
 th.number, td.number { text-align: right; }
 tbody tr:nth-child(even) { background: var(--band); }
+.legend { display: none; }
 figure { margin: 1rem 0; }
 figure img, figure svg { display: block; max-width: 100%; height: auto; }
 figcaption { margin-top: .4rem; color: var(--quiet); font-size: .9rem; max-width: 46rem; }
@@ -57,5 +58,6 @@ footer dd { margin: 0; overflow-wrap: anywhere; }
   thead { display: table-header-group; }
   .warnings { border: 1.5px solid #000; }
   .wide { overflow: visible; }
+  .legend { display: block; max-width: none; color: var(--quiet); font-size: .85em; }
 }
 """

@@ -1,4 +1,7 @@
-"""Tasks that every system can use: "Check this computer" in a child process, where a broken PyTorch does no harm."""
+"""Tasks that every system can use: check this computer, download a model, add the user's own files of one.
+
+They run in a child process, where a broken PyTorch does no harm and a slow connection blocks nothing.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,27 @@ def torch_check(parameters: dict[str, Any], progress: Progress = no_progress) ->
         **_memory(),
         "temporary_folder_writable": _writable(Path(tempfile.gettempdir())),
     }
+
+
+def download_model(parameters: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
+    """Fetch a set of weights (`model_store.download`).
+
+    Parameters: "model_id", "accept_license" (true: the user accepted it just now). Result: "paths".
+    """
+    from SpineMotionToolsLib.common import model_store
+
+    return {"paths": model_store.download(parameters["model_id"], parameters["accept_license"], progress)}
+
+
+def add_model_files(parameters: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
+    """Copy a set of weights from the user's own files (`model_store.add_files`).
+
+    Parameters: "model_id", "source" (file, folder or archive), "accept_license". Result: "paths".
+    """
+    from SpineMotionToolsLib.common import model_store
+
+    model_id, source = parameters["model_id"], parameters["source"]
+    return {"paths": model_store.add_files(model_id, source, parameters["accept_license"], progress)}
 
 
 def _try_device(torch: Any, name: str) -> dict[str, Any]:
