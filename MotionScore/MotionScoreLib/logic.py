@@ -300,8 +300,6 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
 
         slices = MotionScoreLogic.SAMPLE_STACK_HEIGHT * len(MotionScoreLogic.SAMPLE_GRADES)
         phantom = hrpqct.make_phantom(4, "tibia", MotionScoreLogic.SAMPLE_GRADES, size=320, slices=slices)
-        calibration = Calibration(
-            hrpqct.MU_SCALING, hrpqct.MU_WATER, hrpqct.DENSITY_SLOPE, hrpqct.DENSITY_INTERCEPT
-        )
+        calibration = Calibration(hrpqct.MU_SCALING, hrpqct.MU_WATER, hrpqct.DENSITY_SLOPE, hrpqct.DENSITY_INTERCEPT)
         matrix = np.diag([-phantom.pixel_mm, -phantom.pixel_mm, phantom.pixel_mm, 1.0])
         return motion.add_scan(slicer.mrmlScene, phantom.volume, matrix, "HRpQCTPhantom", "native", calibration)

@@ -27,10 +27,10 @@ class GradingUnit(Enum):
 
     def label(self):
         return {
-            "auto": _("Automatic (native if known)"),
-            "native": _("Native (scanner's numbers)"),
+            "auto": _("Automatic"),
+            "native": _("Native"),
             "density": _("Density (mg HA/ccm)"),
-            "hu": _("Hounsfield units"),
+            "hu": _("HU"),
         }[self.value]
 
 
@@ -43,9 +43,9 @@ class IncompleteStack(Enum):
 
     def label(self):
         return {
-            "keep_last": _("Keep it as a short stack"),
-            "drop_last": _("Leave it out of the stacks"),
-            "error": _("Refuse the scan"),
+            "keep_last": _("Keep, short"),
+            "drop_last": _("Leave out"),
+            "error": _("Refuse scan"),
         }[self.value]
 
 
@@ -78,7 +78,7 @@ class AttentionMode(Enum):
     PUBLISHED = "published"
 
     def label(self):
-        return {"per-slice": _("for each slice's own grade"), "published": _("for the scan's grade")}[self.value]
+        return {"per-slice": _("each slice's grade"), "published": _("the scan's grade")}[self.value]
 
 
 class ReviewScope(Enum):
