@@ -86,6 +86,17 @@ class Comparison:
     limits: Interval | None
     difference_counts: dict[int, int]
 
+    def text(self) -> str:
+        """The comparison in two sentences."""
+        found, count = self.agreement, self.agreement.n_scored
+        limits = f", limits of agreement {_span(self.limits, '+.2f')}." if self.limits else "."
+        return (
+            f"{count} {'scan' if count == 1 else 'scans'}: {found.agreement_exact:.0%} equal grades (95 % interval "
+            f"{_span(self.exact_interval, '.0%')}), {self.within_one:.0%} within one grade, kappa {found.kappa:.2f} "
+            f"({_span(self.kappa_interval)}), quadratic weighted kappa {found.kappa_weighted_quadratic:.2f} "
+            f"({_span(self.kappa_weighted_interval)}). Mean difference {self.mean_difference:+.2f} grades{limits}"
+        )
+
     def to_json(self) -> dict[str, object]:
         return {
             **self.agreement.to_json(),
@@ -137,6 +148,10 @@ def wilson_interval(hits: int, n: int, z: float = 1.959964) -> Interval:
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _span(interval: Interval, form: str = ".2f") -> str:
+    return f"{interval[0]:{form}} to {interval[1]:{form}}"
 
 
 def _percentiles(values: Sequence[float]) -> Interval:

@@ -10,11 +10,12 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from SpineMotionToolsLib.common.errors import InputError, SpineMotionError
+from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.files import safe_name
 from SpineMotionToolsLib.motion.scan_headers import is_derived, parse_log
 from SpineMotionToolsLib.motion.scan_names import (
     NameParts,
@@ -33,9 +34,6 @@ FORMATS = {
     "volumes": (".nrrd", ".nhdr", ".mha", ".mhd", ".nii", ".nii.gz"),
 }
 TABLE_COLUMNS = ("use", "subject", "site", "session", "stack", "raw_image_path", "folder", "found_by", "note")
-
-ReadLog = Callable[[Path], str]
-"""Gives an AIM file's processing log; raises when the header cannot be read."""
 
 
 def scan_id(subject: str, site: str, session: str, path: str) -> str:
@@ -110,7 +108,6 @@ def discover(
     formats: Iterable[str] = ("aim",),
     strict: bool = False,
     header_first: bool = False,
-    read_log: ReadLog | None = None,
     exclude: Path | None = None,
 ) -> Discovery:
     """Find the scans in a folder (searched to the bottom) or take one file.
@@ -124,13 +121,12 @@ def discover(
         raise InputError(f"{source} does not exist; give a folder of scans or one scan file.")
     source = source.resolve()
     root = source if source.is_dir() else source.parent
-    read_log = read_log or _read_aim_log
     formats = list(formats)
     suffixes = tuple(suffix for name in formats for suffix in FORMATS[name])
     files = _files_below(root, exclude) if source.is_dir() else [source]
     candidates, left_out = [], []
     for path in (path for path in files if _has_suffix(path.name, suffixes)):
-        scan, reason = _read_scan(path, root, header_first, read_log)
+        scan, reason = _read_scan(path, root, header_first)
         if reason:
             left_out.append(LeftOut(scan, reason))
         else:
@@ -141,11 +137,19 @@ def discover(
     return Discovery(root, tuple(scans), (*left_out, *doubles))
 
 
-def formats_below(source: Path) -> dict[str, int]:
-    """How many files of each format lie below a folder, for telling a user what to ask for."""
-    names = [path.name for path in _files_below(Path(source), None)]
-    counts = {name: sum(_has_suffix(file, suffixes) for file in names) for name, suffixes in FORMATS.items()}
-    return {name: count for name, count in counts.items() if count}
+def discover_first_format(source: Path, header_first: bool = False, exclude: Path | None = None) -> Discovery:
+    """The AIM files; where there are none, the ISQ files; where there are none either, other volumes."""
+    for name in FORMATS:
+        found = discover(source, [name], header_first=header_first, exclude=exclude)
+        if found.scans or found.conflicts:
+            break
+    return found
+
+
+def scan_files(source: Path) -> list[Path]:
+    """Every scan file of any format in a folder, in the order of their names, whatever those say about subjects."""
+    found = discover(source, FORMATS)
+    return sorted([scan.path for scan in found.scans] + [item.scan.path for item in found.conflicts])
 
 
 def _files_below(root: Path, exclude: Path | None) -> list[Path]:
@@ -165,7 +169,7 @@ def _has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
     return (is_aim(name) and ".aim" in suffixes) or name.lower().endswith(suffixes)
 
 
-def _read_scan(path: Path, root: Path, header_first: bool, read_log: ReadLog) -> tuple[Scan, str]:
+def _read_scan(path: Path, root: Path, header_first: bool) -> tuple[Scan, str]:
     """The scan a file is taken for, and why it is left out ("" when it is not)."""
     stem = scan_stem(path.name)
     if word := excluded_word(path.name):
@@ -176,8 +180,8 @@ def _read_scan(path: Path, root: Path, header_first: bool, read_log: ReadLog) ->
     log = ""
     if is_aim(path.name):
         try:
-            log = read_log(path)
-        except (SpineMotionError, OSError, ValueError, RuntimeError):
+            log = _read_aim_log(path)
+        except InputError:
             log = ""  # an unreadable header is reported when the scan is graded
     by_name, by_header = parse_grammar(stem) or parse_split(stem), parse_log(log)
     parts = (by_header or by_name if header_first else by_name or by_header) or parse_stem(stem)
@@ -189,9 +193,9 @@ def _read_scan(path: Path, root: Path, header_first: bool, read_log: ReadLog) ->
 
 
 def _read_aim_log(path: Path) -> str:
-    import py_aimio
+    from SpineMotionToolsLib.motion.scanco import read_header
 
-    return str(py_aimio.aim_info(str(path)).get("processing_log_raw", ""))
+    return read_header(path).log
 
 
 def _folder(path: Path, root: Path) -> str:
@@ -245,6 +249,11 @@ def read_scan_table(table: Path, root: Path) -> Discovery:
         stack = row["stack"].strip()
         if not row["subject"].strip() or not row["raw_image_path"].strip() or (stack and not stack.isdecimal()):
             raise InputError(f"Line {line} of {table} needs a subject, a path and a stack that is a number or empty.")
+        names = row["subject"] + row["site"] + row["session"]
+        if safe_name(names) != names.strip():
+            raise InputError(
+                f"Line {line} of {table}: subject, site and session become file names; use no / \\ : * ? < > |."
+            )
         parts = NameParts(
             subject=row["subject"].strip(),
             site=row["site"].strip() or NameParts.site,

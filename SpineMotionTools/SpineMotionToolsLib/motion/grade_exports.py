@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.motion.agreement import Comparison, compare
 from SpineMotionToolsLib.motion.derivatives import Row, numbers, read_index, read_rows, write_rows
-from SpineMotionToolsLib.motion.registry import STARTER
+from SpineMotionToolsLib.motion.members import STARTER_ID
 from SpineMotionToolsLib.motion.review_store import (
     IMPORTED,
     TRAINING_PENDING,
@@ -149,7 +150,7 @@ def _extras(scan: ReviewedScan) -> dict[str, object]:
     return {
         "model_id": scan.index.get("model_id", ""),
         "model_version": scan.index.get("model_version", ""),
-        "starter_model": "yes" if scan.index.get("model_id") == STARTER else "no",
+        "starter_model": "yes" if scan.index.get("model_id") == STARTER_ID else "no",
         "worst_stack_grade": int(max(stacks)) if stacks else "",
         "share_slices_grade_4_or_5": f"{sum(g >= 4 for g in slices) / len(slices):.3f}" if slices else "",
         "slices_scored": len(slices) or "",
@@ -178,6 +179,17 @@ def export_grades(
     cells = [[row.get(name) for name in more] for row in rows]
     Table("motion grades", [Column(name) for name in more], cells).to_csv(table)
     return tsv, table
+
+
+def agreement_by_reviewer(root: Path, model_id: str | None = None) -> dict[str, Comparison]:
+    """Automatic against each reviewer's own grades, which blind mode has revealed to that reviewer."""
+    pairs: dict[str, list[tuple[int, int]]] = {}
+    for scan in collect(root, model_id):
+        automatic = as_grade(scan.index.get("automatic_grade", ""))
+        for name, grade in scan.reviewers.items():
+            if automatic is not None:
+                pairs.setdefault(name, []).append((automatic, grade))
+    return {name: compare(pairs[name]) for name in sorted(pairs, key=_name_order)}
 
 
 @dataclass(frozen=True)

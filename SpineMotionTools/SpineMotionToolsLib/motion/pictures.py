@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,16 +12,16 @@ from SpineMotionToolsLib.motion.drawing import (
     GRADE_COLORS,
     dashed_line,
     fitting_size,
-    save_png,
     slice_image,
     text,
+    text_width,
     to_gray8,
     vertical_text,
 )
 from SpineMotionToolsLib.motion.results import GRADES, MotionResult
 
-ReadSlice = Callable[[int], np.ndarray]
-"""Gives a slice (X, Y) of the scored box by its index."""
+Slices: TypeAlias = "Callable[[int], np.ndarray] | np.ndarray"
+"""The scored image: a function that gives slice z as (X, Y), such as `ScanSource.slice_xy`, or an array (X, Y, Z)."""
 
 MOST_PANELS = 9
 _PANEL_PX, _GAP_PX, _HEADER_PX, _LABEL_PX = 256, 8, 36, 22
@@ -31,7 +31,10 @@ PROFILE_SIZE_PX = (1066, 338)
 PROFILE_AREA = {"left": 0.11, "right": 0.89, "bottom": 0.20, "top": 0.84}
 """Where the slices lie in the profile picture, as fractions of its width and (from below) height."""
 
-__all__ = ["key_slices", "panel_slices", "preview_picture", "profile_picture", "save_png", "to_gray8"]
+LEGACY_BAR_COLORS = {1: "#134A86", 2: "#327CB7", 3: "#6BACD1", 4: "#C43B3C", 5: "#8D0C25"}
+"""The published picture's red-blue map at 0.95, 0.85, 0.75, 0.15 and 0.05."""
+
+__all__ = ["key_slices", "legacy_picture", "panel_slices", "preview_picture", "slice_profile_picture", "to_gray8"]
 
 
 def panel_slices(depth: int, panels: int = 3) -> np.ndarray:
@@ -40,20 +43,22 @@ def panel_slices(depth: int, panels: int = 3) -> np.ndarray:
     return np.unique(np.linspace(0, max(0, depth - 1), count).astype(np.int64))
 
 
-def key_slices(result: MotionResult) -> list[int]:
-    """Up to three slices that speak for the scan: of the lowest, the middle and the highest grade that occur.
+def key_slices(result: MotionResult, count: int = 3) -> list[int]:
+    """Up to `count` slices that speak for the scan, by rising grade: of the lowest, middle and highest grade there.
 
-    For each grade it is the first slice with the largest member agreement. The published pictures fall back to the
-    first three slices when fewer than three grades occur; these are always slices of the grade they are labeled with.
+    Of each grade it is the first slice with the largest member agreement; where fewer grades occur, slices spread over
+    the scan fill up. (The published pictures then show the first three slices under other slices' labels.)
     """
-    best: dict[int, int] = {}
-    for z in np.flatnonzero(result.scored).tolist():
-        grade = int(result.slice_grades[z])
-        if grade not in best or result.slice_confidences[z] > result.slice_confidences[best[grade]]:
-            best[grade] = z
-    grades = sorted(best)
-    chosen = {grades[0], grades[(len(grades) - 1) // 2], grades[-1]}
-    return [best[grade] for grade in sorted(chosen)]
+    scored = np.flatnonzero(result.scored)
+    grades = np.unique(result.slice_grades[scored])
+    chosen = []
+    for grade in grades[sorted({0, (len(grades) - 1) // 2, len(grades) - 1})][:count]:
+        mine = scored[result.slice_grades[scored] == grade]
+        chosen.append(int(mine[np.argmax(result.slice_confidences[mine])]))
+    while len(chosen) < min(count, len(scored)):
+        distance = np.abs(scored[:, None] - np.array(chosen)).min(axis=1)
+        chosen.append(int(scored[np.argmax(distance)]))
+    return sorted(chosen, key=lambda z: (result.slice_grades[z], z))
 
 
 def slice_label(result: MotionResult, z: int) -> str:
@@ -63,20 +68,18 @@ def slice_label(result: MotionResult, z: int) -> str:
     return f"slice {z}: grade {result.slice_grades[z]}, agreement {100 * result.slice_confidences[z]:.0f} %"
 
 
-def preview_picture(
-    read_slice: ReadSlice, result: MotionResult, panels: int = 3, hide_grades: bool = False
-) -> Image.Image:
+def preview_picture(slices: Slices, result: MotionResult, panels: int = 3, hide_grades: bool = False) -> Image.Image:
     """Slices spread over the scan side by side with their grades; `hide_grades` (blind review) leaves those out."""
-    slices = panel_slices(result.slice_count, panels)
-    width = len(slices) * (_PANEL_PX + _GAP_PX) + _GAP_PX
+    indices = panel_slices(result.slice_count, panels)
+    width = len(indices) * (_PANEL_PX + _GAP_PX) + _GAP_PX
     picture = Image.new("RGB", (width, _HEADER_PX + _PANEL_PX + _LABEL_PX + _GAP_PX), _BACKGROUND)
     draw = ImageDraw.Draw(picture)
     title = "grades hidden until reviewed" if hide_grades else scan_title(result)
     size = fitting_size(title, width - 2 * _GAP_PX, 17)
     text(draw, (_GAP_PX, _HEADER_PX / 2), title, size, fill="white", anchor="lm")
-    for number, z in enumerate(slices.tolist()):
+    for number, z in enumerate(indices.tolist()):
         left = _GAP_PX + number * (_PANEL_PX + _GAP_PX)
-        picture.paste(slice_image(read_slice(z), (_PANEL_PX, _PANEL_PX)), (left, _HEADER_PX))
+        picture.paste(slice_image(slice_of(slices, z), (_PANEL_PX, _PANEL_PX)), (left, _HEADER_PX))
         below = _HEADER_PX + _PANEL_PX
         label = f"slice {z}" if hide_grades else slice_label(result, z)
         if result.scored[z] and not hide_grades:
@@ -90,7 +93,7 @@ def scan_title(result: MotionResult) -> str:
     return f"motion grade {result.grade}, member agreement {result.confidence_percent} %{starter}"
 
 
-def profile_picture(result: MotionResult) -> Image.Image:
+def slice_profile_picture(result: MotionResult) -> Image.Image:
     """Share of the members' votes for each grade along the slices, with the agreement and the stack borders."""
     width, height = PROFILE_SIZE_PX
     left, right = PROFILE_AREA["left"] * width, PROFILE_AREA["right"] * width
@@ -146,7 +149,9 @@ def _draw_votes(draw: ImageDraw.ImageDraw, result: MotionResult, x: Callable, y:
 
 def _draw_agreement(draw: ImageDraw.ImageDraw, result: MotionResult, x: Callable, y: Callable) -> None:
     points = [(x(z + 0.5), y(float(result.slice_confidences[z]))) for z in np.flatnonzero(result.scored).tolist()]
-    if len(points) > 1:
+    if len(points) > 200:
+        draw.line(points, fill="black", width=1)
+    elif len(points) > 1:
         draw.line(points, fill="white", width=4)  # a halo keeps the line readable on dark red and blue
         draw.line(points, fill="black", width=2)
     overall = y(result.mean_confidence)
@@ -162,16 +167,71 @@ def _draw_legend(draw: ImageDraw.ImageDraw, left: float, middle: float) -> None:
         text(draw, (at + 17, middle), str(grade), 13, anchor="lm")
 
 
-def save_pictures(
-    read_slice: ReadSlice,
-    result: MotionResult,
-    preview: Path | None,
-    profile: Path | None,
-    panels: int = 3,
-    blind: bool = False,
-) -> None:
-    """Write the preview and the profile; in blind mode the preview shows no grades and the profile is left out."""
-    if preview:
-        save_png(preview, preview_picture(read_slice, result, panels, hide_grades=blind))
-    if profile and not blind:
-        save_png(profile, profile_picture(result))
+def legacy_picture_size(shape_xyz: tuple[int, int, int]) -> tuple[int, int]:
+    """Width and height (px) of the published picture: four panels of the slice's proportions, 300 px high."""
+    return max(1, int(4 * 3 * (shape_xyz[0] / shape_xyz[1]) * 100)), 300
+
+
+def legacy_picture(slices: Slices, result: MotionResult) -> Image.Image:
+    """The published one-row picture: grades along the scan, then a slice of the highest, middle and lowest grade."""
+    width, height = legacy_picture_size(result.scan.shape_xyz)
+    picture = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(picture)
+    cell, top, bottom = width / 4, 26, height - 40
+    count = len(result.stack_grades)
+    title = (
+        f"{count} stack{'s' * (count > 1)} ({result.slice_count} slices)  Score {result.grade} "
+        f"({result.mean_confidence:.2f}){'  starter model' if result.starter else ''}"
+    )
+    text(draw, (width / 2, top / 2), title, fitting_size(title, width - 8, 14), anchor="mm")
+    _draw_legacy_bars(draw, result, (36, top, cell - 8, bottom))
+    for place, z in enumerate(reversed(key_slices(result)), start=1):
+        size = int(cell - 10), int(bottom - top)
+        picture.paste(slice_image(slice_of(slices, z), size), (int(place * cell + 5), top))
+        label = f"# {z} (grade {result.slice_grades[z]})"
+        text(draw, ((place + 0.5) * cell, bottom + 4), label, fitting_size(label, cell - 8, 12), anchor="ma")
+    legend = "grades 1 to 3 to the left, 4 and 5 to the right; bars: share of networks; in brackets: member agreement"
+    size = fitting_size(legend, width - 110, 11)
+    for number, (grade, color) in enumerate(LEGACY_BAR_COLORS.items()):
+        left = 6 + 19 * number
+        draw.rectangle([left, height - 17, left + 8, height - 7], fill=color)
+        text(draw, (left + 9, height - 12), str(grade), 9, anchor="lm")
+    if text_width(legend, size) <= width - 110:
+        text(draw, (106, height - 12), legend, size, anchor="lm")
+    return picture
+
+
+def _draw_legacy_bars(draw: ImageDraw.ImageDraw, result: MotionResult, box: tuple[float, float, float, float]) -> None:
+    """One horizontal bar a slice, slice 0 at the bottom: votes for grades 3, 2, 1 to the left, 4 and 5 to the right."""
+    left, top, right, bottom = box
+    middle, half = (left + right) / 2, (right - left) / 2
+
+    def y(z: float) -> float:
+        return bottom - (bottom - top) * z / result.slice_count
+
+    for z in tick_marks(result.slice_count):
+        draw.line([left, y(z), right, y(z)], fill="#DDDDDD")
+        text(draw, (left - 4, y(z)), str(z), 10, anchor="rm")
+    for z in np.flatnonzero(result.scored).tolist():
+        for grades, direction in (((3, 2, 1), -1), ((4, 5), 1)):
+            reach = 0.0
+            for grade in grades:
+                share = float(result.votes[z, grade - 1])
+                ends = sorted([middle + direction * half * reach, middle + direction * half * (reach + share)])
+                if share > 0:
+                    draw.rectangle([ends[0], y(z + 1), ends[1], y(z)], fill=LEGACY_BAR_COLORS[grade])
+                reach += share
+    draw.line([middle, top, middle, bottom], fill="black")
+    draw.rectangle([left, top, right, bottom], outline="black")
+    for (first, end), grade, share in zip(result.stack_ranges, result.stack_grades, result.stack_confidences):
+        if first > 0:
+            dashed_line(draw, (left, y(first)), (right, y(first)), width=1)
+        words = f"Score {grade:.0f} ({share:.2f})" if share >= 0 else "not scored"
+        size = fitting_size(words, right - left - 12, 11)
+        wide, center = text_width(words, size) / 2 + 4, y((first + end) / 2)
+        draw.rectangle([middle - wide, center - 8, middle + wide, center + 8], fill="white", outline="black")
+        text(draw, (middle, center), words, size, anchor="mm")
+
+
+def slice_of(slices: Slices, z: int) -> np.ndarray:
+    return slices(z) if callable(slices) else slices[:, :, z]

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 import tempfile
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from SpineMotionToolsLib.common.archives import members_of
 from SpineMotionToolsLib.common.errors import InputError, OutputError, WeightsError
 from SpineMotionToolsLib.motion.derivatives import model_folder_name, utc_now
-from SpineMotionToolsLib.motion.members import STARTER, load_ensemble, member_files
+from SpineMotionToolsLib.motion.members import STARTER, STARTER_ID, load_ensemble, member_files
 
 _WEIGHT_SUFFIXES = (".pt", ".h5", ".safetensors")
-_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
-_LARGEST_MEMBER = 64 << 20  # a member with optimizer state has 0.2 MB
+_LARGEST_ARCHIVE = 1 << 30  # ten members with their optimizer states have 2 MB
 _UNREGISTERED_ID = "base-v1"
 
 
@@ -66,7 +64,7 @@ class Registry:
 class WeightsChoice:
     """What a choice of weights stands for: the starter (`path` None) or a file or folder, and the id of its results."""
 
-    model_id: str
+    model_id: str = STARTER_ID
     path: Path | None = None
     version: str = ""
 
@@ -127,8 +125,8 @@ def register(
 
     if not model_id.strip() or model_folder_name(model_id) != model_id:
         raise InputError(f"{model_id!r} cannot be a model id; use letters, digits, '.', '_' and '-' only.")
-    if model_id == STARTER:
-        raise InputError(f"{STARTER!r} is the id of the bundled model; choose another.")
+    if model_id in (STARTER, STARTER_ID):
+        raise InputError(f"{model_id!r} is the id of the bundled model; choose another.")
     with _weights_in(Path(source).expanduser()) as files:
         for file in files:
             load_ensemble(file)
@@ -156,14 +154,24 @@ def register(
 
 
 def choose(weights: str, root: Path | None = None) -> WeightsChoice:
-    """What the user means by `--weights`: `starter`, a weight file or folder, or a registered model's id."""
-    if weights == STARTER:
-        return WeightsChoice(STARTER)
+    """What the user means by `--weights`: `starter`, an id of the catalogue or the registry, a weight file or folder.
+
+    Raises InputError or WeightsError.
+    """
+    from SpineMotionToolsLib.common.catalogue import catalogue
+    from SpineMotionToolsLib.common.model_store import model_paths
+
+    known = catalogue().get(weights)
+    if weights == STARTER or (known and known.starter and known.system == "motion"):
+        return WeightsChoice(STARTER_ID)
     path = Path(weights).expanduser()
     if path.exists():
         _weight_files(path)
-        name = path.name if path.is_dir() else path.stem
+        name = path.resolve().name if path.is_dir() else path.stem
         return WeightsChoice(model_folder_name(name), path.resolve())
+    if known and known.system == "motion":
+        model_paths(weights)
+        return WeightsChoice(weights, known.folder)
     if path.suffix in _WEIGHT_SUFFIXES or len(path.parts) > 1:
         raise InputError(f"{weights} does not exist; give a folder of weights, a weight file or a registered id.")
     registry = read_registry(root or default_root())
@@ -176,7 +184,7 @@ def choose(weights: str, root: Path | None = None) -> WeightsChoice:
 def version_text(choice: WeightsChoice, library_version: str) -> str:
     """The model as the tables name it: `<id>@<version>:DNN_0.pt+DNN_1.pt+...`."""
     if choice.path is None:
-        return f"{STARTER}@{library_version}"
+        return f"{STARTER_ID}@{library_version}"
     files = "+".join(path.name for path in _weight_files(choice.path))
     return f"{choice.model_id}@{choice.version or 'unversioned'}:{files}"
 
@@ -191,54 +199,19 @@ def _weight_files(source: Path) -> list[Path]:
 
 
 @contextmanager
-def _weights_in(source: Path):
+def _weights_in(source: Path) -> Iterator[list[Path]]:
     """The weight files of a folder, a file, or an archive (unpacked into a temporary folder)."""
-    if not source.exists():
-        raise InputError(f"{source} does not exist; give a folder of weights, a weight file or a downloaded archive.")
-    if not source.name.lower().endswith(_ARCHIVES):
+    if source.is_dir() or source.suffix.lower() in _WEIGHT_SUFFIXES:
         yield _weight_files(source)
         return
-    with tempfile.TemporaryDirectory(prefix="spinemotion-") as folder:
-        _unpack(source, Path(folder))
-        folders = sorted({path.parent for path in Path(folder).rglob("*") if path.suffix in _WEIGHT_SUFFIXES})
+    with members_of(source, _LARGEST_ARCHIVE) as members, tempfile.TemporaryDirectory(prefix="spinemotion-") as folder:
+        wanted = {PurePosixPath(name): copy for name, copy in members.items() if name.endswith(_WEIGHT_SUFFIXES)}
+        folders = {path.parent for path in wanted}
         if len(folders) != 1:
             raise WeightsError(f"{source} holds {len(folders)} folders of weights; unpack it and give the right one.")
-        yield _weight_files(folders[0])
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Write an archive's plain weight files below `folder`; names that lead out of it are refused."""
-    try:
-        if archive.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(archive) as pack:
-                for entry in pack.infolist():
-                    if _wanted(entry.filename, entry.file_size, entry.is_dir()):
-                        _write_member(folder, entry.filename, pack.open(entry))
-        else:
-            with tarfile.open(archive) as pack:
-                for entry in pack:
-                    if _wanted(entry.name, entry.size, not entry.isfile()):
-                        _write_member(folder, entry.name, pack.extractfile(entry))
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise WeightsError(f"{archive} cannot be unpacked ({error}); download it again.") from error
-
-
-def _wanted(name: str, size: int, no_file: bool) -> bool:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in name:
-        raise WeightsError(f"The archive names a file outside itself ({name}); it was not unpacked.")
-    if no_file or path.suffix not in _WEIGHT_SUFFIXES:
-        return False
-    if size > _LARGEST_MEMBER:
-        raise WeightsError(f"{name} in the archive is too large for a motion network; it was not unpacked.")
-    return True
-
-
-def _write_member(folder: Path, name: str, stream) -> None:
-    target = folder / PurePosixPath(name.replace("\\", "/"))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with stream, target.open("wb") as file:
-        shutil.copyfileobj(stream, file)
+        for path, copy in wanted.items():
+            copy(Path(folder) / path.name)
+        yield _weight_files(Path(folder))
 
 
 def _copy_into(files: list[Path], target: Path) -> None:
