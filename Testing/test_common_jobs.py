@@ -247,6 +247,12 @@ def test_an_interpreter_that_is_not_there(tmp_path):
     assert set(processes.children) == before
 
 
+def test_a_temporary_folder_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes.tempfile, "tempdir", str(tmp_path / "not there"))
+    with pytest.raises(JobError, match="could not be started"):
+        jobs.start_job("common.tasks:torch_check", {})
+
+
 def test_parameters_that_are_not_json():
     with pytest.raises(JobError, match="could not be started"):
         jobs.start_job("common.tasks:torch_check", {"value": object()})

@@ -108,7 +108,7 @@ class Job:
         return None if self.finished else self._pace.remaining_s()
 
     def poll(self) -> bool:
-        """Deliver progress to the callback, in this thread, and tell whether the job is finished. Never blocks.
+        """Deliver progress to the callback, in this thread, and tell whether the job is finished; never waits for it.
 
         A callback that raises Cancelled stops the job; its other exceptions pass through and the job runs on.
         """

@@ -37,7 +37,10 @@ class Child:
     """A worker process and its folder; `events()` gives what it said since the last call."""
 
     def __init__(self, job: dict[str, Any], python: str | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="spinemotion-"))
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="spinemotion-"))
+        except OSError as error:
+            raise _not_started(error) from error
         self.process: subprocess.Popen | None = None
         self.log = ""
         self._owner = os.getpid()
@@ -50,9 +53,7 @@ class Child:
             self._start(job, python or sys.executable)
         except (OSError, ValueError, TypeError) as error:
             self.stop()
-            raise JobError(
-                f"The worker process could not be started: {error}. Restart the application, then try again."
-            ) from error
+            raise _not_started(error) from error
 
     def _start(self, job: dict[str, Any], python: str) -> None:
         if not python:
@@ -155,6 +156,10 @@ class Child:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # at interpreter exit, modules may be gone
             self.stop()
+
+
+def _not_started(error: Exception) -> JobError:
+    return JobError(f"The worker process could not be started: {error}. Restart the application, then try again.")
 
 
 def describe_end(code: int, task: str, log: str) -> str:
