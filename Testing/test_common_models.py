@@ -157,15 +157,15 @@ def test_the_catalogue_agrees_with_the_starter_files(capsys):
 
 def test_update_measures_starter_files(tmp_path, monkeypatch):
     (tmp_path / "motion-starter.safetensors").write_bytes(b"abc")
-    (tmp_path / "motion-starter-large.safetensors").write_bytes(b"abcd")
+    (tmp_path / "motion-large.safetensors").write_bytes(b"abcd")
     models = [
-        {"id": "motion-starter", "starter": True, "files": [unknown("motion-starter.safetensors"), unknown("gone")]},
-        {"id": "other", "starter": False, "files": [unknown("x")]},
+        {"id": "motion-starter", "system": "motion", "starter": True, "files": [unknown("motion-starter.safetensors"), unknown("gone")]},
+        {"id": "other", "system": "motion", "starter": False, "files": [unknown("x")]},
     ]
     first, second = catalogue.updated({"models": models}, tmp_path)["models"]
     assert [file["name"] for file in first["files"]] == [
         "gone",
-        "motion-starter-large.safetensors",
+        "motion-large.safetensors",
         "motion-starter.safetensors",
     ]
     assert [file["size"] for file in first["files"]] == [None, 4, 3]

@@ -97,13 +97,13 @@ def models_folder() -> Path:
 def updated(content: dict[str, Any], folder: Path = STARTER_FOLDER) -> dict[str, Any]:
     """The catalogue's JSON with size and SHA-256 of the starter files in `folder`.
 
-    A starter set's files are those it lists, and those that begin with its id. A file that is not there keeps null.
+    A starter set's files are all `<system>-*.safetensors`, and those it lists; one that is not there yet keeps null.
     """
     models = []
     for model in content["models"]:
         if model["starter"]:
             names = {file["name"] for file in model["files"]}
-            names |= {path.name for path in folder.glob(f"{model['id']}*.safetensors")}
+            names |= {path.name for path in folder.glob(f"{model['system']}-*.safetensors")}
             model = {**model, "files": [_measured(folder, name) for name in sorted(names)]}
         models.append(model)
     return {**content, "models": models}
