@@ -50,8 +50,8 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
         self.ui.introLabel.text = _("Choose what to do. Each module has a sample to try it on. Not a medical device.")
         self._addModuleButtons()
         table = self.ui.modelsTable
-        table.setColumnCount(3)
-        table.setHorizontalHeaderLabels([_("Model"), _("For"), _("State")])
+        table.setColumnCount(2)
+        table.setHorizontalHeaderLabels([_("State"), _("Model")])
         table.horizontalHeader().setStretchLastSection(True)
         table.verticalHeader().setVisible(False)
         table.connect("itemSelectionChanged()", self._showSelectedModel)
@@ -98,7 +98,7 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
         selected = self._selectedModel()
         table.setRowCount(len(entries))
         for row, entry in enumerate(entries):
-            texts = (entry.title, self.logic.systemName(entry.system), self.logic.stateText(entry.id))
+            texts = (self.logic.stateText(entry.id), entry.title)
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setData(qt.Qt.UserRole, entry.id)
@@ -224,16 +224,6 @@ class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
             "KeypointModule": _("vertebral corners and Cobb angles in spine radiographs"),
             "MovementModule": _("walking adults and moving infants in videos"),
         }[name]
-
-    def systemName(self, system):
-        names = {
-            "motion": _("Motion Score"),
-            "spinenet": _("SpineNet"),
-            "keypoints": _("Vertebra keypoints"),
-            "gait": _("Gait video"),
-            "movements": _("General movements"),
-        }
-        return names.get(system, system)
 
     def stateText(self, modelID):
         """'ships with the extension', 'on this computer', 'not here', or 'damaged'."""
