@@ -159,7 +159,12 @@ def test_update_measures_starter_files(tmp_path, monkeypatch):
     (tmp_path / "motion-starter.safetensors").write_bytes(b"abc")
     (tmp_path / "motion-large.safetensors").write_bytes(b"abcd")
     models = [
-        {"id": "motion-starter", "system": "motion", "starter": True, "files": [unknown("motion-starter.safetensors"), unknown("gone")]},
+        {
+            "id": "motion-starter",
+            "system": "motion",
+            "starter": True,
+            "files": [unknown("motion-starter.safetensors"), unknown("gone")],
+        },
         {"id": "other", "system": "motion", "starter": False, "files": [unknown("x")]},
     ]
     first, second = catalogue.updated({"models": models}, tmp_path)["models"]
