@@ -69,8 +69,8 @@ def find_curves(
     """Every curve of at least `smallest_deg`, the topmost first.
 
     The two most tilted endplates give the largest curve; then the spine above and below it is searched in the same
-    way. `spread` (68,): standard deviation of each corner, in the unit of the corners; `present` (17,): vertebrae that
-    exist.
+    way. `spread` (68, 2): standard deviation of each corner (row, column), in the unit of the corners; `present`
+    (17,): vertebrae that exist.
     """
     corners = np.asarray(corners, float)
     kept = _kept(present)
@@ -105,7 +105,7 @@ def _kept(present: Sequence[bool] | None) -> np.ndarray:
 def _angles(corners: np.ndarray) -> np.ndarray:
     """[i, j]: angle between the upper endplate of i and the lower endplate of j in degrees."""
     upper, lower = endplate_tilts(corners)
-    return np.abs(upper[:, None] - lower[None, :])
+    return 180 - np.abs(180 - np.abs(upper[:, None] - lower[None, :]))
 
 
 def _most_tilted(angles: np.ndarray, part: np.ndarray) -> tuple[int, int] | None:
@@ -124,12 +124,18 @@ def _curve(corners, angles, kept, i: int, j: int, levels: Sequence[str], spread:
 
 
 def cobb_uncertainty(corners: np.ndarray, spread: np.ndarray, i: int, j: int) -> float:
-    """One standard deviation in degrees of the angle between the upper endplate of i and the lower endplate of j."""
-    quads, spread = np.asarray(corners, float).reshape(17, 4, 2), np.asarray(spread, float).reshape(17, 4)
+    """One standard deviation in degrees of the angle between the upper endplate of i and the lower endplate of j.
+
+    `spread` (68, 2): standard deviation of each corner (row, column); errors of different corners count as
+    independent.
+    """
+    quads, spread = np.asarray(corners, float).reshape(17, 4, 2), np.asarray(spread, float).reshape(17, 4, 2)
     variance = 0.0
     for level, (a, b) in ((i, (0, 1)), (j, (2, 3))):
-        length = np.linalg.norm(quads[level, b] - quads[level, a])
-        variance += (spread[level, a] ** 2 + spread[level, b] ** 2) / max(length, 1e-9) ** 2
+        along = quads[level, b] - quads[level, a]
+        length = max(float(np.linalg.norm(along)), 1e-9)
+        across = along[::-1] / length  # squared components of the normal
+        variance += float((across**2 * (spread[level, a] ** 2 + spread[level, b] ** 2)).sum()) / length**2
     return float(np.degrees(np.sqrt(variance)))
 
 

@@ -112,8 +112,8 @@ def _simulate(predictor, label, size, clicks, chosen, chosen_by_hand, scale, raw
             by_hand = _pinned(by_hand, {manual_hints[-1]: label[manual_hints[-1]]})
             prediction = predictor.predict(given, prediction.maps)
     return Simulated(
-        np.array(model), np.array(manual), np.array(hints), np.array(manual_hints), np.array(others), np.array(at_start),
-        np.array(shown_points),
+        np.array(model), np.array(manual), np.array(hints), np.array(manual_hints), np.array(others),
+        np.array(at_start), np.array(shown_points),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from SpineMotionToolsLib.common.weights import write_safetensors
 from SpineMotionToolsLib.keypoints.anatomy import MIRRORED
 from SpineMotionToolsLib.keypoints.hint_sampling import PROJECT_HINT_PROBABILITIES
 from SpineMotionToolsLib.keypoints.starter_network import (
@@ -33,6 +34,7 @@ from SpineMotionToolsLib.keypoints.starter_network import (
     feedback,
     windowed_mean,
 )
+from SpineMotionToolsLib.keypoints.weights import STARTER, STARTER_FILE
 
 
 def make_phantoms(folder: Path, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -162,17 +164,9 @@ class Simulation:
 
 
 def train(
-    work: Path,
-    out: Path,
-    steps: int = 6000,
-    batch: int = 8,
-    count: int = 6000,
-    peak_rate: float = 2.5e-3,
-    seed: int = 0,
-):
-    """Train and write the averaged weights to `out`; a run that was stopped goes on from its last checkpoint in
-    `work`.
-    """
+    work: Path, steps: int = 2800, batch: int = 8, count: int = 6000, peak_rate: float = 2.5e-3, seed: int = 0
+) -> Path:
+    """Train in the folder `work` and return the weight file; a run that was stopped goes on from its last checkpoint."""
     torch.manual_seed(seed)
     images, corners = make_phantoms(work / "phantoms", count, seed)
     network = StarterNetwork().to(memory_format=torch.channels_last)
@@ -239,7 +233,20 @@ def train(
             checkpoint.with_suffix(".new").replace(checkpoint)
         if step % 1000 == 999 or step == steps - 1:
             print(json.dumps({"step": step + 1, "validation": validate(averaged.module, work)}), flush=True)
-    return averaged.module
+    path = work / STARTER_FILE
+    write_starter(averaged.module, path, {"steps": str(steps), "batch": str(batch), "phantoms": str(count)})
+    return path
+
+
+def write_starter(network: nn.Module, path: Path, facts: dict[str, str]) -> None:
+    """The network's weights as safetensors, with what they are and `facts` about their training as metadata."""
+    tensors = {
+        name: value.detach().numpy()
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    about = {"model": STARTER, "trained_on": "phantom radiographs only; not validated on patients"}
+    write_safetensors(path, tensors, {**about, **facts})
 
 
 def validate(network: nn.Module, work: Path, count: int = 48, hints: int = 5) -> list[float]:

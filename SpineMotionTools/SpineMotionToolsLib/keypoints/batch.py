@@ -1,0 +1,77 @@
+"""Many radiographs into one folder of results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from SpineMotionToolsLib.common.engine import Engine
+from SpineMotionToolsLib.common.errors import Cancelled, InputError, SpineMotionError
+from SpineMotionToolsLib.common.files import safe_name
+from SpineMotionToolsLib.common.progress import Progress, no_progress
+from SpineMotionToolsLib.keypoints.exports import summary_table, write_reading
+from SpineMotionToolsLib.keypoints.inputs import PICTURE_SUFFIXES, read_radiograph
+from SpineMotionToolsLib.keypoints.pipeline import load_predictor, start_session
+from SpineMotionToolsLib.keypoints.results import Reading
+
+SUMMARY_NAME = "keypoints-summary.csv"
+SUFFIXES = (*PICTURE_SUFFIXES, ".dcm", ".dicom", ".nrrd", ".mha", ".nii", ".nii.gz")
+
+
+def expand(images: list[Path]) -> list[Path]:
+    """Files and the radiograph files directly in folders, in order; raises InputError when nothing is there."""
+    found: list[Path] = []
+    for path in images:
+        if path.is_dir():
+            found += sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES))
+        else:
+            found.append(path)
+    if not found:
+        raise InputError(f"No radiographs were found. Give files that end in {', '.join(SUFFIXES)}, or their folder.")
+    return found
+
+
+def detect_files(parameters: dict[str, Any], progress: Progress = no_progress) -> list[Path]:
+    """Read every file of `images` and write its results and a summary below `out`; return all paths.
+
+    Other keys, all optional: `weights`, `device`, `precision`, `threads`, `decoding`, `region` ("auto" or "given"),
+    `mirrored`, `upside_down`, `inverted`. A file that fails is listed in the summary with its reason; raises its
+    error when all fail.
+    """
+    images = expand([Path(path) for path in parameters["images"]])
+    out = Path(parameters["out"])
+    options = {name: parameters[name] for name in ("device", "precision", "threads") if parameters.get(name)}
+    predictor = load_predictor(parameters.get("weights"), Engine(**options), parameters.get("decoding"))
+    turns = {name: bool(parameters.get(name)) for name in ("mirrored", "upside_down", "inverted")}
+    written: list[Path] = []
+    outcomes: list[tuple[str, Reading | None, str]] = []
+    failure: SpineMotionError | None = None
+    taken: set[str] = set()
+    for number, path in enumerate(images):
+        progress(number, len(images), path.name)
+        try:
+            radiograph = read_radiograph(path, **turns)
+            session = start_session(radiograph, region=parameters.get("region", "auto"), predictor=predictor)
+            reading = session.detect()
+            stem = _free_stem(path, taken)
+            written += write_reading(reading, session.radiograph.image, out, session.to_json(), stem)
+            outcomes.append((path.name, reading, ""))
+        except Cancelled:
+            raise
+        except SpineMotionError as error:
+            failure = error
+            outcomes.append((path.name, None, str(error)))
+    progress(len(images), len(images), "")
+    if failure is not None and not written:
+        raise failure
+    summary_table(outcomes).to_csv(out / SUMMARY_NAME)
+    return [*written, out / SUMMARY_NAME]
+
+
+def _free_stem(path: Path, taken: set[str]) -> str:
+    """A file-name start that no other file of this run has: two folders may hold files of one name."""
+    stem, number = safe_name(path.name.split(".")[0]), 2
+    while stem.lower() in taken:
+        stem, number = f"{safe_name(path.name.split('.')[0])}-{number}", number + 1
+    taken.add(stem.lower())
+    return stem

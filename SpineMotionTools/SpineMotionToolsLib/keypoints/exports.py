@@ -1,0 +1,122 @@
+"""A reading as files: tables, JSON, a Slicer markups file, a picture and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from SpineMotionToolsLib.common.files import atomic_path, safe_name, write_json
+from SpineMotionToolsLib.common.tables import Column, Table
+from SpineMotionToolsLib.keypoints import anatomy
+from SpineMotionToolsLib.keypoints.radiograph import in_source
+from SpineMotionToolsLib.keypoints.results import Reading
+
+MARKUPS_SCHEMA = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+    "markups-schema-v1.0.3.json#"
+)
+
+
+def write_reading(
+    reading: Reading, image: np.ndarray, folder: Path, history: dict[str, Any] | None = None, stem: str | None = None
+) -> list[Path]:
+    """Write every file of one reading into `folder` and return their paths; raises OutputError.
+
+    `stem`: start of the files' names, by default the radiograph's name; `history`: `Session.to_json()`.
+    """
+    from SpineMotionToolsLib.keypoints.pictures import overlay
+    from SpineMotionToolsLib.keypoints.report import make_report
+
+    base = safe_name(stem or reading.name)
+    path = lambda ending: Path(folder) / f"{base}{ending}"
+    reading.keypoint_table().to_csv(path("-keypoints.csv"))
+    reading.vertebra_table().to_csv(path("-vertebrae.csv"))
+    reading.curve_table().to_csv(path("-curves.csv"))
+    write_json(path(".json"), reading.to_json())
+    write_json(path(".mrk.json"), markups(reading))
+    endings = ["-keypoints.csv", "-vertebrae.csv", "-curves.csv", ".json", ".mrk.json", ".png", ".html"]
+    if history is not None:
+        write_json(path("-session.json"), history)
+        endings.append("-session.json")
+    with atomic_path(path(".png")) as temporary:
+        overlay(reading, image).save(temporary)
+    make_report(reading, image).write(path(".html"))
+    return [path(ending) for ending in endings]
+
+
+def markups(reading: Reading) -> dict[str, Any]:
+    """A Slicer markups (.mrk.json) file that lies on the radiograph as Slicer loads it from its own file.
+
+    Slicer puts a two-dimensional file's first pixel at the origin, columns towards the patient's left and rows
+    towards the back: column -> L, row -> P, in mm or, without a pixel size, in pixels.
+    """
+    source = in_source(reading.points_px, reading.size, reading.turned) * reading.scale.factors
+    points = []
+    for k in range(68):
+        present = bool(reading.present[k // 4])
+        points.append(
+            {
+                "id": str(k + 1),
+                "label": f"{reading.levels[k // 4]} {anatomy.CORNERS[k % 4]}",
+                "description": f"confidence {reading.confidence[k]:.2f}",
+                "associatedNodeID": "",
+                "position": [float(source[k, 1]), float(source[k, 0]), 0.0],
+                "orientation": [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0],
+                "selected": True,
+                "locked": k // 4 in reading.locked,
+                "visibility": present,
+                "positionStatus": "defined" if present else "missing",
+            }
+        )
+    return {
+        "@schema": MARKUPS_SCHEMA,
+        "markups": [
+            {
+                "type": "Fiducial",
+                "coordinateSystem": "LPS",
+                "coordinateUnits": "mm",
+                "locked": False,
+                "fixedNumberOfControlPoints": True,
+                "labelFormat": "%N-%d",
+                "lastUsedControlPointNumber": 68,
+                "controlPoints": points,
+            }
+        ],
+    }
+
+
+def summary_table(readings: list[tuple[str, Reading | None, str]]) -> Table:
+    """One row a file: (file name, reading or None, error)."""
+    columns = [
+        Column("file"),
+        Column("largest Cobb angle", "°", "", 1),
+        Column("±", "°", "one standard deviation, from the uncertainty of the corners alone", 1),
+        Column("upper end vertebra"),
+        Column("lower end vertebra"),
+        Column("apex"),
+        Column("convex to", description="side of the picture"),
+        Column("curves of 10° or more"),
+        Column("mean confidence", "", "", 2),
+        Column("check first"),
+        Column("starter model"),
+        Column("remarks"),
+    ]
+    rows: list[list[Any]] = []
+    for name, reading, error in readings:
+        if reading is None:
+            rows.append([name, *[None] * (len(columns) - 2), error])
+            continue
+        main = reading.main_curve
+        curve = [None] * 6
+        if main is not None:
+            curve = [main.cobb_deg, main.uncertainty_deg, main.upper_name, main.lower_name, main.apex, main.convex_to]
+        first = reading.levels[reading.to_check[0]] if reading.to_check else None
+        rows.append(
+            [
+                name, *curve, len(reading.curves), float(reading.confidence.mean()), first, reading.provenance.starter,
+                " ".join(reading.warnings),
+            ]
+        )  # fmt: skip
+    return Table("Radiographs", columns, rows)

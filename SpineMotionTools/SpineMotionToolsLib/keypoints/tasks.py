@@ -1,0 +1,51 @@
+"""What child processes run: one reading of a file, and the service behind interactive sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from SpineMotionToolsLib.common.progress import Progress, no_progress
+
+
+def serve(parameters: dict[str, Any], progress: Progress = no_progress) -> Callable[[dict, Progress], dict]:
+    """A service that keeps its network loaded (start it with `common.jobs.start_service("keypoints.tasks:serve",
+    ...)`).
+
+    Parameters: `weights` (file, or None for the starter), `device`, `precision`, `threads`, `decoding`, all optional.
+
+    Each call answers one `session.Request`: `image` (an .npy file with the 512 x 256 uint8 picture,
+    `Radiograph.grid_image`), `image_sha256` (its digest) and `chain` (`Request.to_json()`). The answer
+    (`session.Answer.from_json`) holds `points`, `confidence`, `spread`, `seconds`, and `provenance`. A call with
+    `image` alone prepares that picture.
+    """
+    import numpy as np
+
+    from SpineMotionToolsLib.common.engine import Engine
+    from SpineMotionToolsLib.keypoints.pipeline import load_predictor, provenance_of
+    from SpineMotionToolsLib.keypoints.replay import Replay
+
+    options = {name: parameters[name] for name in ("device", "precision", "threads") if parameters.get(name)}
+    predictor = load_predictor(parameters.get("weights"), Engine(**options), parameters.get("decoding"))
+    replay, origin = Replay(predictor), provenance_of(predictor).to_json()
+
+    def answer(call: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
+        replay.set_image(np.load(call["image"], allow_pickle=False), call["image_sha256"])
+        if "chain" not in call:
+            return {"provenance": origin}
+        chain = tuple(tuple((int(k), (float(r), float(c))) for k, r, c in run) for run in call["chain"])
+        found = replay.answer(chain, progress)
+        return {**{name: value for name, value in asdict(found).items()}, "provenance": origin}
+
+    return answer
+
+
+def detect(parameters: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
+    """Read the radiographs `images` and write their results below `out`; see `commands.detect_files` for the other
+    keys.
+    """
+    from SpineMotionToolsLib.keypoints.batch import detect_files
+
+    return {"written": [str(path) for path in detect_files(parameters, progress)], "out": str(Path(parameters["out"]))}
