@@ -139,6 +139,25 @@ def test_timers_processes_and_settings(qt, app):
     assert settings.value("MotionScore/absent", "none") == "none"
 
 
+def test_a_timer_knows_single_shot_as_function_and_as_property(qt):
+    timer = qt.QTimer()
+    timer.singleShot = True
+    assert (timer.singleShot, timer.isSingleShot()) == (True, True)
+
+
+def test_keyboard_shortcuts_can_be_pressed(qt, app):
+    from PySide6 import QtCore, QtTest
+
+    panel, pressed = qt.QWidget(), []
+    shortcut = qt.QShortcut(qt.QKeySequence("3"), panel)
+    shortcut.connect("activated()", lambda: pressed.append("3"))
+    panel.show()
+    panel.activateWindow()
+    app.processEvents()
+    QtTest.QTest.keyClick(panel, QtCore.Qt.Key_3)
+    assert pressed == ["3"]
+
+
 def test_dialogs_are_answered_by_script_and_never_wait(qt, app):
     app.dialogs.answer("/data/scan.aim", lambda dialog: qt.QDialog.Accepted)
     assert qt.QFileDialog.getOpenFileName(None, "Open", "/data", "AIM (*.aim)") == "/data/scan.aim"

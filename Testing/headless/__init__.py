@@ -12,8 +12,12 @@ what is missing from it, so that a module's own file, `.ui`, Widget, Logic, File
     pythonqt.py       `qt` as PythonQt presents it, over PySide6; strict about what PythonQt lacks
     widgets/          `ctk`, `qMRML*` and `qSlicer*` widgets
     views.py          slice views with mouse events, rendered without a screen
+    layout.py         `slicer.app.layoutManager()`
     sampledata.py     `SampleData`
+    namespace.py      puts all of this into `slicer`, `ctk` and `sys.modules`
     host.py           `open_module(name)`: loads a module the way Slicer does, and drives it
+    pictures.py       pictures of panels and windows, checks of a panel's layout
+    example/          a small module in the style of Slicer's template, for the tests of this package
 
 Where this package and Slicer could differ, Slicer is right: use of anything that PythonQt or a ctk/qMRML class does not
 have raises `AttributeError` here too.

@@ -96,10 +96,15 @@ class LayoutManager:
     threeDViewCount = 0
 
     def plotWidget(self, index: int):
-        return self._plot_widget(self._nodes("vtkMRMLPlotViewNode")[index])
+        nodes = self._nodes("vtkMRMLPlotViewNode")
+        return self._plot_widget(nodes[index]) if index < len(nodes) else None
 
     def tableWidget(self, index: int):
-        return self._table_widget(self._nodes("vtkMRMLTableViewNode")[index])
+        nodes = self._nodes("vtkMRMLTableViewNode")
+        return self._table_widget(nodes[index]) if index < len(nodes) else None
+
+    def threeDWidget(self, index: int):
+        return None
 
     def _plot_widget(self, node):
         def make(node):

@@ -20,7 +20,6 @@ import xml.etree.ElementTree as ElementTree
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 QT_MODULES = (QtCore, QtGui, QtWidgets)
-NOT_AS_ATTRIBUTE = {("QTimer", "singleShot")}  # the static function of that name is what everybody means
 # PySide6's own additions; in Slicer they are absent or crash.
 NOT_IN_PYTHONQT = {"Signal", "Slot", "Property", "SIGNAL", "SLOT", "QEnum", "QFlag", "ClassInfo", "Qt3DCore"}
 
@@ -66,14 +65,29 @@ def _property(name: str, writable: bool) -> property:
     return property(read, write)
 
 
+class _StaticAndProperty:
+    """`QTimer.singleShot(msec, slot)` on the class, the property of that name on a timer."""
+
+    def __init__(self, static, instance: property):
+        self._static, self._instance = static, instance
+
+    def __get__(self, owner, cls):
+        return self._static if owner is None else self._instance.__get__(owner, cls)
+
+    def __set__(self, owner, value):
+        self._instance.__set__(owner, value)
+
+
 def _show_properties_as_attributes() -> None:
+    static_single_shot = QtCore.QTimer.singleShot
     for cls in qt_classes():
         meta = cls.staticMetaObject
         for index in range(meta.propertyCount()):
             name = meta.property(index).name()
             inherited = index < meta.propertyOffset() and name not in cls.__dict__
-            if not inherited and (cls.__name__, name) not in NOT_AS_ATTRIBUTE:
+            if not inherited:
                 setattr(cls, name, _property(name, meta.property(index).isWritable()))
+    QtCore.QTimer.singleShot = _StaticAndProperty(static_single_shot, QtCore.QTimer.singleShot)
 
 
 def qt_classes() -> list[type]:

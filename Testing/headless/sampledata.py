@@ -53,7 +53,7 @@ class SampleDataLogic:
         loadFileType=None,
     ):
         count = len(uris) if isinstance(uris, (list, tuple)) else 1
-        if thumbnailFileName and not os.path.isfile(thumbnailFileName):
+        if thumbnailFileName and not os.path.isfile(thumbnailFileName):  # Slicer would show an empty button
             raise FileNotFoundError(f"Thumbnail {thumbnailFileName} of sample {sampleName} does not exist")
         source = SampleDataSource(
             sampleName=sampleName,
