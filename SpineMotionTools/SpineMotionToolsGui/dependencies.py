@@ -44,7 +44,7 @@ def _installTorch() -> None:
             _("PyTorch is missing. Install the extension 'PyTorch' in the Extensions Manager, restart, and try again.")
         ) from error
     logic = PyTorchUtils.PyTorchUtilsLogic()
-    if logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.1") is None:
+    if logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.6") is None:
         raise DependencyError(
             _("PyTorch was not installed. Press Apply again, or open the module 'PyTorch Util' and install it there.")
         )
