@@ -169,7 +169,8 @@ def _draw_legend(draw: ImageDraw.ImageDraw, left: float, middle: float) -> None:
 
 def legacy_picture_size(shape_xyz: tuple[int, int, int]) -> tuple[int, int]:
     """Width and height (px) of the published picture: four panels of the slice's proportions, 300 px high."""
-    return max(1, int(4 * 3 * (shape_xyz[0] / shape_xyz[1]) * 100)), 300
+    # 1439.9999999999998 pixels are 1440, as the published drawing library has it; other fractions are cut off.
+    return max(1, int(round(4 * 3 * (shape_xyz[0] / shape_xyz[1]) * 100, 6))), 300
 
 
 def legacy_picture(slices: Slices, result: MotionResult) -> Image.Image:
