@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
@@ -71,21 +72,29 @@ def save(picture: Image.Image, path) -> Image.Image:
     return picture
 
 
-def panel(host, width: int, style: str, height: int | None) -> Image.Image:
-    """The panel at a width; as high as its contents if `height` is None."""
+@contextlib.contextmanager
+def styled(host, style: str):
+    """All widgets in Slicer's light or dark colors."""
     application = QtWidgets.QApplication.instance()
     application.setPalette(palette(style))
     try:
-        host.panel.resize(width, height or 100)
         host.process()
-        if height is None:
-            needed = host.panel.layout().totalHeightForWidth(width)
-            host.panel.resize(width, max(needed, host.panel.layout().totalSizeHint().height()))
-        host.process()
-        return from_qt(host.panel.grab())
+        yield
     finally:
         application.setPalette(palette("light"))
         host.process()
+
+
+def panel(host, width: int, style: str, height: int | None) -> Image.Image:
+    """The panel at a width; as high as its contents if `height` is None."""
+    with styled(host, style):
+        host.panel.resize(width, height or 100)
+        host.process()
+        if height is None:
+            layout = host.panel.layout()
+            host.panel.resize(width, max(layout.totalHeightForWidth(width), layout.totalSizeHint().height()))
+        host.process()
+        return from_qt(host.panel.grab())
 
 
 INPUTS = ("QPushButton", "QToolButton", "QCheckBox", "QRadioButton", "QComboBox", "QSpinBox", "QDoubleSpinBox")
@@ -217,5 +226,6 @@ def window(host, views, size, panel_width: int, style: str) -> Image.Image:
     canvas = Image.new("RGB", size, palette(style).color(QtGui.QPalette.ColorRole.Window).name())
     canvas.paste(panel(host, panel_width, style, height), (0, 0))
     element = host.app.layoutManager().description() if views is None else _grid(views)
-    _draw(host, canvas, element, (panel_width + GAP, 0, width - panel_width - GAP, height))
+    with styled(host, style):
+        _draw(host, canvas, element, (panel_width + GAP, 0, width - panel_width - GAP, height))
     return canvas
