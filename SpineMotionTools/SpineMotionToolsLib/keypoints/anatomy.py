@@ -32,7 +32,7 @@ def keypoint_name(index: int, levels: Sequence[str] = LEVELS) -> str:
 
 
 def check_index(index: int) -> int:
-    if not isinstance(index, (int, np.integer)) or not 0 <= index < KEYPOINTS:
+    if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < KEYPOINTS:
         raise InputError(
             f"There is no keypoint {index!r}. Keypoints are numbered 0 to {KEYPOINTS - 1}, four a vertebra."
         )

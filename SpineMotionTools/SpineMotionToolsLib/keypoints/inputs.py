@@ -133,17 +133,18 @@ def _read_dicom(path: Path, frame: int) -> Radiograph:
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     notes = []
     if int(dataset.get("SamplesPerPixel", 1)) > 1:
-        pixels = _gray_of_color(pixels[frame] if pixels.ndim == 4 else pixels, path.name)
-        window = None
+        pixels, window = _gray_of_color(pixels[frame] if pixels.ndim == 4 else pixels, path.name), None
     else:
         if pixels.ndim == 3:
             if not 0 <= frame < len(pixels):
                 raise InputError(f"{path.name} has {len(pixels)} frames, numbered from 0; there is no frame {frame}.")
             pixels = pixels[frame]
             notes.append(f"Frame {frame} of a file with several.")
-        pixels = np.asarray(apply_modality_lut(pixels, dataset), float)
-        pixels, window = _windowed(pixels, dataset, apply_voi_lut)
-        if window is None:
+        values = np.asarray(apply_modality_lut(pixels, dataset))
+        pixels, window = _windowed(values.astype(float), dataset, apply_voi_lut)
+        if window is None and values.dtype == np.uint8:
+            pixels = values
+        elif window is None:
             notes.append(
                 "The file states no usable display window; gray levels were stretched to the 0.5 to 99.5 percentile."
             )

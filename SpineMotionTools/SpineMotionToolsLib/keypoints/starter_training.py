@@ -166,7 +166,7 @@ class Simulation:
 def train(
     work: Path, steps: int = 2800, batch: int = 8, count: int = 6000, peak_rate: float = 2.5e-3, seed: int = 0
 ) -> Path:
-    """Train in the folder `work` and return the weight file; a run that was stopped goes on from its last checkpoint."""
+    """Train in the folder `work` and return the weight file; a stopped run goes on from its last checkpoint."""
     torch.manual_seed(seed)
     images, corners = make_phantoms(work / "phantoms", count, seed)
     network = StarterNetwork().to(memory_format=torch.channels_last)
