@@ -25,34 +25,17 @@ KNOWN_KEYS = {
     "scm_url",
     "tier",
 }
-CATEGORIES = {
+CATEGORIES = {  # of those the index accepts, the ones that could be ours
     "Analysis",
-    "Auto3dgm",
-    "BigImage",
-    "Cardiac",
-    "Chest Imaging Platform",
-    "Converters",
-    "Diffusion",
-    "Informatics",
     "IGT",
+    "Informatics",
     "Neuroimaging",
-    "Orthodontics",
-    "Photogrammetry",
     "Quantification",
-    "Radiotherapy",
     "Registration",
-    "Rendering",
     "Segmentation",
     "Sequences",
     "Shape Analysis",
-    "Simulation",
-    "SlicerCMF",
-    "Spectral Imaging",
-    "Surface Models",
-    "Tractography",
-    "Ultrasound",
     "Utilities",
-    "Virtual Reality",
 }
 LICENSE_NAMES = {"LICENSE", "LICENCE", "License.txt", "license.txt", "LICENSE.txt", "COPYING", "COPYING.txt"}
 LARGEST_REPOSITORY = 100e6  # bytes checked out, .git included
