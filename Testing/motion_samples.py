@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from SpineMotionToolsLib.common.files import write_json
 from SpineMotionToolsLib.motion.derivatives import (
     PREDICTION_COLUMNS,
     ScanFiles,
@@ -105,6 +106,8 @@ def make_results_folder(
             "slice_confidences": None if manual else [agreement / 100] * 12,
         }
         write_rows(files.predictions, PREDICTION_COLUMNS, [row | detail])
+        if not manual:
+            write_json(files.result_json, made_result(np.full((2, 12), grade), name=scan).to_json())
         review = {
             f"review_{name}": files.relative(files.review_folder / file)
             for name, file in (("tsv", "review.tsv"), ("json", "review.json"), ("audit", "review_audit.tsv"))

@@ -297,7 +297,7 @@ def observations(session: ReviewSession, folder: Path) -> dict[str, object]:
         "history": session.history(),
         "agreement": compared and json.dumps(compared.to_json()),
         "matrix": session.agreement_matrix(),
-        "results": [session.result(item.scan_id) for item in session.items()],
+        "results": [(found := session.result(item.scan_id)) and found.to_json() for item in session.items()],
         "tsv": (folder / "motion_grades.tsv").read_bytes(),
         "csv": (folder / "motion_grades.csv").read_bytes(),
         "walk": [
@@ -317,17 +317,17 @@ SECRET = st.tuples(st.integers(1, 5), st.integers(0, 100))
     other=st.lists(SECRET, min_size=3, max_size=3),
     grades=st.lists(st.integers(1, 5), min_size=2, max_size=2),
     undone=st.booleans(),
-    earlier=st.booleans(),
+    earlier=st.none() | st.tuples(st.integers(1, 5), st.integers(1, 5)),
 )
 def test_blind_mode_tells_nothing_about_ungraded_scans(tmp_path_factory, seen, one, other, grades, undone, earlier):
-    """Two data sets that differ only in the automatic grades of scans this reviewer has not graded look the same."""
+    """Data sets that differ only in what others think of scans this reviewer has not graded look the same."""
     told = []
-    for secrets in (one, other):
+    for number, secrets in enumerate((one, other)):
         root = tmp_path_factory.mktemp("blind")
         scans = {f"a{n}": value for n, value in enumerate(seen)} | {f"h{n}": value for n, value in enumerate(secrets)}
         make_results_folder(root, scans)
-        if earlier:  # another reviewer has already confirmed or changed grades in the open
-            ReviewSession(root, "Bert", clock=Clock()).grade(2, scan_id="h0")
+        if earlier:  # another reviewer has already confirmed or changed a grade in the open
+            ReviewSession(root, "Bert", clock=Clock()).grade(earlier[number], scan_id="h0")
         session = ReviewSession(root, "Anna", blind=True, clock=Clock())
         for scan, grade in zip(scans, grades[: len(seen)]):
             session.grade(grade, scan_id=scan)
@@ -341,9 +341,13 @@ def test_blind_mode_tells_nothing_about_ungraded_scans(tmp_path_factory, seen, o
 
 def test_blind_mode_shows_the_suggestion_after_the_grade(tmp_path):
     session = open_session(tmp_path, blind=True)
+    assert len(session.items("pending")) == 4
     assert session.select("s1").automatic_grade is None
+    assert session.result("s1") is None
     revealed = session.grade(3)
     assert (revealed.automatic_grade, revealed.agreement_percent, revealed.status_text) == (2, 80, "graded blind")
+    assert session.result("s1").grade == 2
+    assert len(session.items("pending")) == 3
     row = read_rows(session.root / "s1" / "review" / "models" / "motion-starter" / "review.tsv")[0]
     assert row["prediction_revealed_at"]
     session.undo()

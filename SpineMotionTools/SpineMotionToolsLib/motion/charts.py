@@ -64,11 +64,11 @@ def slice_chart(result: MotionResult) -> str:
     for number, (first, end) in enumerate(result.stack_ranges.tolist()):
         grade = f": grade {result.stack_grades[number]:.0f}" if result.stack_confidences[number] >= 0 else ""
         parts.append(_text((x(first) + x(end)) / 2, top - 10, f"stack {number + 1}{grade}", "middle"))
-        for border in {first, end} - {0, depth}:
-            parts.append(
-                f'<line x1="{x(border):.1f}" x2="{x(border):.1f}" y1="{top - 22}" y2="{top + height}" '
-                'stroke="currentColor" stroke-width="1.6" stroke-dasharray="5 4"/>'
-            )
+    for border in sorted(set(result.stack_ranges.ravel().tolist()) - {0, depth}):
+        parts.append(
+            f'<line x1="{x(border):.1f}" x2="{x(border):.1f}" y1="{top - 22}" y2="{top + height}" '
+            'stroke="currentColor" stroke-width="1.6" stroke-dasharray="5 4"/>'
+        )
     for share in (0, 0.5, 1):
         parts.append(_text(left - 6, y(share) + 4, f"{share:.0%}", "end"))
     for z in tick_marks(depth):
