@@ -174,7 +174,7 @@ def phantom_samples(landmarks: Path | str | None = None, count: int = 100) -> It
     out.
     """
     from SpineMotionToolsLib.phantoms.radiograph import radiograph_phantom
-    from SpineMotionToolsLib.phantoms.spine_shape import load_model, read_landmarks, split
+    from SpineMotionToolsLib.phantoms.spine_shape import load_model, random_view, read_landmarks, split
 
     if landmarks is None:
         rng = np.random.default_rng(PHANTOM_SEED)
@@ -182,7 +182,8 @@ def phantom_samples(landmarks: Path | str | None = None, count: int = 100) -> It
     else:
         shapes = split(read_landmarks(Path(landmarks)))[1][:count]
     for number, shape in enumerate(shapes):
-        phantom = radiograph_phantom(shape, PHANTOM_SEED + number)
+        view = random_view(shape, np.random.default_rng([PHANTOM_SEED, number]))
+        phantom = radiograph_phantom(view, PHANTOM_SEED + number)
         yield Sample(phantom.image, phantom.corners_px, phantom.pixel_spacing_mm, f"phantom {number + 1}")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STRIDE = 4
+CORNERS = 4  # a vertebra
 GRID = (512, 256)
 MAP = (GRID[0] // STRIDE, GRID[1] // STRIDE)
 TARGET_STD = 1.25  # width of a learned peak in cells of the map, 5 pixels of the grid
@@ -91,8 +92,13 @@ class StarterNetwork(nn.Module):
         self.to_eighth = nn.Conv2d(96, 64, 1)
         self.merge_eighth = convolution(64, 64)
         self.to_quarter = nn.Conv2d(64, 32, 1)
-        self.merge_quarter = convolution(32, 48)
-        self.head = nn.Conv2d(48, keypoints, 1)
+        self.merge_quarter = nn.Sequential(convolution(32, 32), convolution(32, 48))
+        # A corner's place is a sum of three opinions: where this kind of corner is (sharp, shared by all vertebrae),
+        # where this vertebra is (smooth), and a remainder of its own. Sharing lets few pictures teach what a corner
+        # looks like.
+        self.corner = nn.Conv2d(48, CORNERS, 1)
+        self.level = nn.Conv2d(64, keypoints, 1)
+        self.own = nn.Conv2d(48, keypoints, 1)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What depends on the image alone: features at a quarter and an eighth of its size."""
@@ -108,7 +114,8 @@ class StarterNetwork(nn.Module):
         x16 = self.merge_sixteenth(x16 + _enlarge(self.to_sixteenth(x32)))
         x8 = self.merge_eighth(x8 + _enlarge(self.to_eighth(x16)))
         x4 = self.merge_quarter(quarter + _enlarge(self.to_quarter(x8)))
-        return self.head(x4), x16
+        corner = self.corner(x4).repeat(1, self.own.out_channels // CORNERS, 1, 1)
+        return self.own(x4) + corner + _enlarge(self.level(x8)), x16
 
     def forward(self, hint: Tensor, previous: Tensor, image: Tensor) -> Tensor:
         return self.decode(self.encode(image), hint, previous)[0]

@@ -42,7 +42,7 @@ def make_phantoms(folder: Path, count: int, seed: int = 0) -> tuple[np.ndarray, 
     `folder`.
     """
     from SpineMotionToolsLib.phantoms.radiograph import radiograph_phantom
-    from SpineMotionToolsLib.phantoms.spine_shape import load_model
+    from SpineMotionToolsLib.phantoms.spine_shape import load_model, random_view
 
     image_file, corner_file = folder / f"images-{seed}.npy", folder / f"corners-{seed}.npy"
     if not corner_file.exists():
@@ -51,7 +51,7 @@ def make_phantoms(folder: Path, count: int, seed: int = 0) -> tuple[np.ndarray, 
         images = np.lib.format.open_memmap(image_file, "w+", np.uint8, (count, *GRID))
         corners = np.empty((count, 68, 2), np.float32)
         for index in range(count):
-            phantom = radiograph_phantom(model.sample(rng), seed=seed * 1_000_000 + index)
+            phantom = radiograph_phantom(random_view(model.sample(rng), rng), seed=seed * 1_000_000 + index)
             images[index], corners[index] = phantom.image, phantom.corners_px
             if index % 500 == 499:
                 print(f"{index + 1} of {count} phantoms", flush=True)
@@ -164,7 +164,7 @@ class Simulation:
 
 
 def train(
-    work: Path, steps: int = 2800, batch: int = 8, count: int = 6000, peak_rate: float = 2.5e-3, seed: int = 0
+    work: Path, steps: int = 3000, batch: int = 8, count: int = 5000, peak_rate: float = 2.5e-3, seed: int = 0
 ) -> Path:
     """Train in the folder `work` and return the weight file; a stopped run goes on from its last checkpoint."""
     torch.manual_seed(seed)

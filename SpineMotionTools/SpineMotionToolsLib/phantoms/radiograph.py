@@ -21,7 +21,8 @@ class RadiographPhantom:
 
     `image` (rows, columns) uint8, bone bright. `corners_px` (68, 2): (row, column) of every corner, whole numbers at
     pixel centers.
-    `pixel_spacing_mm`: (row, column); the two differ when the picture was made on a grid that does not keep its aspect.
+    `pixel_spacing_mm`: (row, column); the two differ when the picture was made on a grid that does not keep its
+    aspect.
     """
 
     image: np.ndarray
@@ -48,8 +49,9 @@ def radiograph_phantom(
     anatomy.add_shoulders(canvas, spine, rng)
     anatomy.add_ribs(canvas, spine, rng)
     anatomy.add_neighbours(canvas, spine, bone, rng)
+    visible = _visibility(rng)
     for level in range(17):
-        strength = bone * rng.uniform(0.8, 1.2)
+        strength = bone * visible[level] * rng.uniform(0.85, 1.15)
         anatomy.add_vertebra(canvas, spine, spine.corners[level], spine.rotation[level], level, strength, rng)
     if rng.random() < METAL_SHARE if implants is None else implants:
         anatomy.add_implants(canvas, spine, rng)
@@ -66,6 +68,15 @@ def _spine(shape: SpineShape, height_mm: float, rng: np.random.Generator) -> ana
     bulge = ndimage.gaussian_filter1d(centers[:, 1] - line, 1.0)
     rotation = bulge / 60.0 * rng.uniform(0.3, 0.9) + rng.normal(0, 0.04, 17)
     return anatomy.Spine(corners, np.clip(rotation, -0.7, 0.7))
+
+
+def _visibility(rng: np.random.Generator) -> np.ndarray:
+    """(17,) how clearly each vertebra shows; in half of the pictures a stretch of the spine is hard to see."""
+    visible = np.ones(17)
+    if rng.random() < 0.5:
+        middle, width = rng.choice([rng.uniform(-1, 4), rng.uniform(0, 17), rng.uniform(12, 17)]), rng.uniform(1.0, 3.0)
+        visible -= rng.uniform(0.3, 0.75) * np.exp(-0.5 * ((np.arange(17) - middle) / width) ** 2)
+    return visible
 
 
 def _expose(canvas: anatomy.Canvas, rng: np.random.Generator) -> np.ndarray:

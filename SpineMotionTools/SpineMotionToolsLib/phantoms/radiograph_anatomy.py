@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 SOFT_TISSUE_PER_MM = 0.019
-METAL = 3.0
+METAL = 1.6
 
 
 @dataclass
@@ -241,13 +241,14 @@ def _inside_edge(y, x, start: np.ndarray, end: np.ndarray, hollow_mm: float) -> 
 
 
 def add_neighbours(canvas: Canvas, spine: Spine, strength: float, rng: np.random.Generator) -> None:
-    """C7 to C5 above T1, the sacrum and pelvis below L5."""
+    """C7 to C2 above T1, the sacrum and pelvis below L5."""
     corners = spine.corners
     step = corners[0] - corners[1]
-    for number in range(1, 4):
+    for number in range(1, 7):
         shape = corners[0] - corners[0].mean(0)
         place = corners[0].mean(0) + number * step.mean(0) * 0.9
-        add_vertebra(canvas, spine, place + shape * (0.95**number), float(rng.normal(0, 0.1)), -number, strength, rng)
+        visible = strength * rng.uniform(0.4, 1.0)
+        add_vertebra(canvas, spine, place + shape * (0.95**number), float(rng.normal(0, 0.1)), -number, visible, rng)
     right, down, half_width, half_height = spine.axes(16)
     below = spine.centers[16] + down * (half_height + 5)
     first = np.array([below - 1.05 * half_width * right, below + 1.05 * half_width * right])
@@ -279,7 +280,7 @@ def add_shoulders(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> Non
     distance = canvas.distance_to(np.concatenate(lines))
     amount = rng.uniform(0.1, 0.3)
     canvas.attenuation += (amount * np.clip(1.2 - (distance / 5.5) ** 2, 0, 1)).astype(np.float32)
-    canvas.add_ellipse((top[0] - rng.uniform(95, 130), top[1]), (55, 60), 0.7, 6)
+    canvas.add_ellipse((top[0] - rng.uniform(150, 190), top[1]), (75, 70), 0.9, 6)
 
 
 def add_implants(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:

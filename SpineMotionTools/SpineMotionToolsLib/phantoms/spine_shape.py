@@ -47,6 +47,10 @@ class SpineShape:
         rows, columns = size
         return self.corners * (rows, columns / self.aspect)
 
+    def framed(self, top: float, left: float, height: float, width: float) -> SpineShape:
+        """The same spine in a picture with other edges, all in units of this picture's height."""
+        return SpineShape((self.corners - (top, left)) / height, width / height)
+
     def mirrored(self) -> SpineShape:
         """The same spine seen from the other side, with left and right corners exchanged."""
         corners = self.corners.reshape(17, 2, 2, 2)[:, :, ::-1].reshape(POINTS, 2).copy()
@@ -127,6 +131,21 @@ def is_plausible(shape: SpineShape) -> bool:
     wedge = np.degrees(np.arctan2(lower[:, 0], lower[:, 1]) - np.arctan2(upper[:, 0], upper[:, 1]))
     even = np.all(trend > 0) and np.all(steps > 0.5 * trend) and np.all(steps < 1.7 * trend)
     return bool(even and np.abs(np.diff(tilt)).max() < 40 and np.abs(wedge).max() < 40)
+
+
+def random_view(shape: SpineShape, rng: np.random.Generator) -> SpineShape:
+    """The spine as another technologist or reader would frame it: more or less of the neck, the pelvis and the sides.
+
+    Half of the pictures keep their frame. Where T1 lies in the picture then no longer tells which vertebra it is.
+    """
+    if rng.random() < 0.5:
+        return shape
+    first, last = shape.corners.min(0), shape.corners.max(0)
+    top = min(first[0] - 0.01, rng.uniform(-0.11, 0.03))
+    bottom = max(last[0] + 0.01, rng.uniform(0.95, 1.13))
+    left = min(first[1] - 0.02, rng.uniform(-0.08, 0.05))
+    right = max(last[1] + 0.02, shape.aspect + rng.uniform(-0.05, 0.08))
+    return shape.framed(top, left, bottom - top, right - left)
 
 
 def _inside(shape: SpineShape) -> bool:
