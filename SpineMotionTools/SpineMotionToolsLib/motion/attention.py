@@ -22,21 +22,23 @@ _LITTLE = 1e-8
 
 
 def attention_volume(
+    volume: np.ndarray,
     images: Iterable[np.ndarray],
     indices: np.ndarray,
-    shape_xyz: tuple[int, int, int],
     ensemble: Ensemble,
     engine: ResolvedEngine,
     result: MotionResult | None = None,
     mode: str = "published",
     target_grade: int | None = None,
     progress: Progress = no_progress,
-) -> np.ndarray:
-    """Attention (X, Y, Z) float32, 0..1, from the prepared slices (1, 512, 512) `indices`; see `pipeline.explain`."""
+) -> None:
+    """Fill `volume` (X, Y, Z), zeros, with the attention 0..1 of the prepared slices (1, 512, 512) `indices`.
+
+    For the other arguments see `pipeline.explain`.
+    """
     nets = [MotionNet.from_tensors(member.tensors).to(engine.device) for member in ensemble.members]
-    width, height, _ = shape_xyz
+    width, height, _ = volume.shape
     size, top, _, left, _ = square_pads(width, height)
-    volume = np.zeros(shape_xyz, dtype=np.float32)
     with torch.inference_mode():
         for done, (z, image) in enumerate(zip(indices.tolist(), images)):
             x = to_input(image).to(engine.device)
@@ -51,7 +53,8 @@ def attention_volume(
             volume[:, :, z] = square[0, 0, top : top + width, left : left + height].cpu().numpy()
             progress(done + 1, len(indices), f"slice {z + 1}")
     highest = volume.max()
-    return volume / highest if highest > 0 else volume
+    if highest > 0:
+        volume /= highest
 
 
 def grad_cam(net: MotionNet, x: Tensor, target: int, of: str = "probability") -> Tensor:

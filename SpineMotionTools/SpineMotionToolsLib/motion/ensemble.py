@@ -5,7 +5,7 @@ second exceeds what that computation can be wrong by; else the slice and member 
 
 1. bfloat16, on CPUs that multiply it in hardware;
 2. float32 in the fast order of `FastMember`;
-3. float32 in the published order: `MotionNet`, channels first. Its vote counts.
+3. float32 in the published order: `MotionNet`, channels first, eight slices a batch. Its vote counts.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ FLOAT32_TOLERANCE = 1e-4
 """Lead, relative to the largest logit, below which the order of float32 sums could matter; the errors are near 2e-7."""
 
 REFERENCE_BATCH = 8
+"""Slices a batch in the published order. Even the dense layers' last bits depend on it."""
 
 
 class Scorer:
-    """An ensemble ready to score slices on one device.
+    """An ensemble ready to score the `count` slices of one scan on one device.
 
-    `score` is called with the scan's slices in order. At the end `doubtful` names slices whose bfloat16 votes the
-    errors seen later no longer support; `score_exactly` decides those.
+    `score` is called with the slices in order. At the end `doubtful` names slices whose bfloat16 votes the errors seen
+    later no longer support; `score_exactly` decides those.
     """
 
-    def __init__(self, ensemble: Ensemble, engine: ResolvedEngine) -> None:
+    def __init__(self, ensemble: Ensemble, engine: ResolvedEngine, count: int) -> None:
         self.ensemble = ensemble
         self.engine = engine
         # Graphics cards are faster than the reading of scans, even in float32.
@@ -53,6 +54,7 @@ class Scorer:
         self._reference = [MotionNet.from_tensors(tensors) for tensors in weights]
         self.largest_error = np.zeros(len(ensemble))
         """(M,) largest error of a difference of two logits seen in bfloat16."""
+        self._count = count
         self._leads: list[np.ndarray] = []
         self.decided_again = 0
 
@@ -62,14 +64,15 @@ class Scorer:
 
     def score(self, images: np.ndarray) -> np.ndarray:
         """(M, n, 5) float32 probabilities of the next n slices, (n, 512, 512) uint8."""
+        positions = len(self._leads) + np.arange(len(images))
         if not self.coarse:
-            return self.score_exactly(images)
+            self._leads.extend(np.full((len(images), len(self.ensemble)), np.inf))
+            return self.score_exactly(images, positions)
         with self._computing():
             levels = torch.from_numpy(images)
             logits = self._logits(self._bfloat16, levels.bfloat16())
             leads = lead(logits)
-            position = len(self._leads) + np.arange(len(images))
-            audited = (position < AUDIT_FIRST) | (position % AUDIT_EVERY == 0)
+            audited = (positions < AUDIT_FIRST) | (positions % AUDIT_EVERY == 0)
             bound = np.maximum(SAFETY * self.largest_error[:, None], BFLOAT16_STEP * np.abs(logits).max(axis=2))
             again = audited | ~(leads > bound)
             for member in np.flatnonzero(again.any(axis=1)):
@@ -78,17 +81,17 @@ class Scorer:
                 error = np.ptp(logits[member, chosen] - exact, axis=1).max()
                 self.largest_error[member] = max(self.largest_error[member], error)
                 logits[member, chosen] = exact
-            probabilities = self._settled(images, logits, again)
+            probabilities = self._settled(images, positions, logits, again)
         self.decided_again += int((again & ~audited).sum())
         self._leads.extend(np.where(again, np.inf, leads).T)
         return probabilities
 
-    def score_exactly(self, images: np.ndarray) -> np.ndarray:
-        """(M, n, 5) float32 probabilities with every vote decided in float32."""
+    def score_exactly(self, images: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """(M, n, 5) float32 probabilities of the slices at these positions, with every vote decided in float32."""
         with self._computing():
             levels = torch.from_numpy(images).to(self.engine.device)
             logits = self._logits(self._float32, levels.float())
-            return self._settled(images, logits, np.ones(logits.shape[:2], dtype=bool))
+            return self._settled(images, positions, logits, np.ones(logits.shape[:2], dtype=bool))
 
     def doubtful(self) -> np.ndarray:
         """Positions, in the order of scoring, of slices with a bfloat16 vote below the bound as it is known now."""
@@ -100,15 +103,16 @@ class Scorer:
         folded = fold(levels)
         return np.stack([member.logits(folded).cpu().numpy() for member in members])
 
-    def _settled(self, images: np.ndarray, logits: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    def _settled(self, images: np.ndarray, positions: np.ndarray, logits: np.ndarray, exact: np.ndarray) -> np.ndarray:
         """Probabilities from logits; float32 leads within the order of summation go to the published order."""
         probabilities = softmax(logits)
         # Not `lead <= tolerance`: NaN must reach the published order as well, whose answer is then reported.
         clear = lead(logits) > FLOAT32_TOLERANCE * np.maximum(1, np.abs(logits).max(axis=2))
-        for member, slice_index in np.argwhere(exact & ~clear):
-            probabilities[member, slice_index] = reference_probabilities(
-                self._reference[member], images[slice_index : slice_index + 1]
-            )
+        for member, n in np.argwhere(exact & ~clear):
+            # A batch of copies gives the very bits of the slice's own batch, the last of which may be short.
+            start = positions[n] // REFERENCE_BATCH * REFERENCE_BATCH
+            copies = np.repeat(images[n : n + 1], min(REFERENCE_BATCH, self._count - start), axis=0)
+            probabilities[member, n] = reference_probabilities(self._reference[member], copies)[0]
         return probabilities
 
     @contextlib.contextmanager

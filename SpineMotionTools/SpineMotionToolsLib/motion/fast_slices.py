@@ -115,7 +115,7 @@ class SlicePreparer:
     def _plane(self, z: int) -> _Plane:
         values = self._read(z)
         if values.dtype.kind == "f":
-            bad = values.size - np.count_nonzero(np.isfinite(values))
+            bad = int(values.size - np.count_nonzero(np.isfinite(values)))
             if bad:
                 values = self._repaired(values, z, bad)
             if values.dtype.itemsize < 4:

@@ -25,9 +25,13 @@ WHOLE_BYTES = 1 << 28
 
 @dataclass(eq=False)
 class ScanSource:
-    """A scan whose slices are read when they are needed, cropped and converted to `info.unit`."""
+    """A scan whose slices are read when they are needed, cropped and converted to `info.unit`.
+
+    `info` is the scored box, `whole` the uncropped scan.
+    """
 
     info: ScanInfo
+    whole: ScanInfo
     warnings: list[str] = field(default_factory=list)
     _read: Callable[[int, int], np.ndarray] = field(kw_only=True, repr=False)
     """Stored values (z, y, x) of the slices first..end-1, whole slices."""
@@ -68,17 +72,22 @@ def open_scan(
     stored_unit: str | None = None,
     crop: str | Box = "auto",
     name: str | None = None,
+    like: ScanInfo | None = None,
 ) -> ScanSource:
     """Open a scan for scoring.
 
     `source` is a path (AIM, ISQ, any volume file, a folder with one DICOM series), a Volume, or an array (x, y, z).
     `unit` None keeps the stored numbers, or for Scanco files under the `legacy` rules the density the published
     Keras ensemble saw. `calibration` and `stored_unit` say what a volume without a Scanco header holds. `crop` is
-    "auto" (the limb for ISQ files, else nothing), "limb", "none", or a box (x0, x1, y0, y1).
+    "auto" (the limb for ISQ files, else nothing), "limb", "none", or a box (x0, x1, y0, y1). `like` takes unit and
+    crop from an earlier result's `scan`.
     Raises InputError: missing or damaged file, mask instead of a scan, unit without calibration, box outside.
     """
     if isinstance(source, ScanSource):
         return source
+    if like is not None:
+        unit = None if like.unit == like.stored_unit else like.unit
+        crop = like.crop_box or "none"
     scan = _opened(source)
     known = stored_unit or scan.info.stored_unit
     known = known if known == UNKNOWN_UNIT else unit_name(known)
@@ -93,13 +102,13 @@ def open_scan(
     if wanted == "native" and known == UNKNOWN_UNIT:  # the numbers as they are
         info = replace(info, stored_unit="native")
     _check_unit(info, wanted, scan.calibration_fault)
-    box = _crop_box(scan, crop)
+    whole, box = info, _crop_box(scan, crop)
     if box:
         x0, x1, y0, y1 = box
         matrix = info.ijk_to_ras.copy()
         matrix[:3, 3] = (matrix @ [x0, y0, 0, 1])[:3]
         info = replace(info, crop_box=box, ijk_to_ras=matrix, shape_xyz=(x1 - x0, y1 - y0, info.shape_xyz[2]))
-    opened = ScanSource(replace(info, unit=wanted), _read=scan.read)
+    opened = ScanSource(replace(info, unit=wanted), whole, _read=scan.read)
     opened.warnings += _cautions(opened)
     return opened
 
@@ -123,7 +132,7 @@ def read_scan(path: Path | str, unit: str = "native") -> ReadScan:
     scan = _opened(path, masks=True)
     wanted = scan.info.stored_unit if unit_name(unit) == "native" else unit_name(unit)
     _check_unit(scan.info, wanted, scan.calibration_fault)
-    source = ScanSource(replace(scan.info, unit=wanted), _read=scan.read)
+    source = ScanSource(replace(scan.info, unit=wanted), scan.info, _read=scan.read)
     info = source.info
     return ReadScan(source.read_block(0, source.depth), info.ijk_to_ras, info.name, info.unit, info.calibration)
 

@@ -53,6 +53,15 @@ def read_keras(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+def model_config(path: Path) -> dict[str, Any]:
+    """The model's description in a whole-model file, {} in a file of weights only. Raises WeightsError."""
+    with _open(path) as file:
+        try:
+            return _config(file)
+        except (ValueError, TypeError) as error:
+            raise WeightsError(f"{path.name} is damaged: its model description cannot be read. {_NEXT}") from error
+
+
 _NEXT = "Choose a DNN_<number>.h5 file of the motion scoring ensemble."
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from SpineMotionToolsLib.common.catalogue import catalogue
 from SpineMotionToolsLib.common.errors import WeightsError
+from SpineMotionToolsLib.common.model_store import model_paths
 from SpineMotionToolsLib.common.weights import (
     TensorSpec,
     check_contract,
@@ -22,7 +24,9 @@ from SpineMotionToolsLib.common.weights import (
 )
 
 STARTER = "starter"
+STARTER_ID = "motion-starter"
 STARTER_FILE = "motion-starter.safetensors"
+PUBLISHED_MEMBERS = 10
 NETWORK = "a motion scoring member"
 _CONTRACT = Path(__file__).parent / "contracts" / "motion-score-torch.json"
 _MOST_MEMBERS = 100
@@ -68,7 +72,7 @@ def contract() -> dict[str, TensorSpec]:
 
 
 def load_ensemble(path_or_id: str | Path | Ensemble = STARTER) -> Ensemble:
-    """The ensemble in a folder or file, or the starter.
+    """The ensemble in a folder or file, of an id of the catalogue, or the starter.
 
     A folder holds `DNN_<number>` files (`.pt`, else `.safetensors`, else `.h5`), or else any files of one kind; a file
     holds one member, or several with names like `DNN_0.conv1.weight`. Files are only read, never run.
@@ -76,13 +80,17 @@ def load_ensemble(path_or_id: str | Path | Ensemble = STARTER) -> Ensemble:
     """
     if isinstance(path_or_id, Ensemble):
         return path_or_id
-    if path_or_id == STARTER:
-        return _from_file(starter_path(STARTER_FILE), STARTER, starter=True)
+    if path_or_id in (STARTER, STARTER_ID):
+        return _from_file(starter_path(STARTER_FILE), STARTER_ID, starter=True)
     path = Path(path_or_id).expanduser()
     if path.is_dir():
         return _from_folder(path)
     if path.is_file():
         return _from_file(path, path.stem)
+    known = catalogue().get(str(path_or_id))
+    if known and known.system == "motion":
+        model_paths(known.id)  # says what to do when its files are not there
+        return replace(_from_folder(known.folder), id=known.id)
     raise WeightsError(
         f"There is no ensemble {str(path_or_id)!r}. Give a folder with DNN_0.pt ... DNN_9.pt (or .h5), one weight "
         f"file, or {STARTER!r}."
@@ -120,7 +128,9 @@ def _from_folder(folder: Path) -> Ensemble:
     if len(paths) == 1 and not re.fullmatch(r"DNN_\d+", paths[0].stem):
         return _from_file(paths[0], folder.name)
     members = tuple(Member(path.stem, read_member(path), path) for path in paths)
-    return Ensemble(folder.resolve().name, members, ",".join(sha256_of(path) for path in paths))
+    return Ensemble(
+        folder.resolve().name, members, ",".join(sha256_of(path) for path in paths), notes=_notes(len(members))
+    )
 
 
 def _from_file(path: Path, id: str, starter: bool = False) -> Ensemble:
@@ -137,6 +147,12 @@ def _from_file(path: Path, id: str, starter: bool = False) -> Ensemble:
         _check_gaps(path, [int(name[4:]) for name in split], "")
     members = tuple(Member(name, _checked(values, f"{path.name}, {name}"), path) for name, values in split.items())
     return Ensemble(id, members, sha256_of(path), starter)
+
+
+def _notes(count: int) -> tuple[str, ...]:
+    if count == PUBLISHED_MEMBERS:
+        return ()
+    return (f"The ensemble has {count} member{'s' * (count > 1)}; the published one has ten.",)
 
 
 def _member(name: str, tensors: Mapping[str, np.ndarray]) -> Member:

@@ -96,7 +96,7 @@ def grade(
         def score(resolved: ResolvedEngine) -> tuple[np.ndarray, list[str], str]:
             from SpineMotionToolsLib.motion.ensemble import Scorer
 
-            scorer = Scorer(loaded, resolved)
+            scorer = Scorer(loaded, resolved, len(indices))
             return (*score_slices(scan, scorer, indices, replace_nan, progress), scorer.precision)
 
         (probabilities, cautions, precision), resolved = run_with_fallback(score, _engine(engine))
@@ -192,37 +192,35 @@ def explain(
     progress: Progress = no_progress,
     **how_to_read,
 ) -> np.ndarray:
-    """Where the networks looked (Grad-CAM): float32 (X, Y, Z) of the scored box, 0..1; 0 where not scored.
+    """Where the networks looked (Grad-CAM): float32 (X, Y, Z) of the whole scan, 0..1; 0 where nothing was scored.
 
     `mode` "published" explains the scan's grade, or `target_grade`, in every slice, each slice and member scaled to
     its own maximum; "per-slice" explains each slice's own grade by the members that voted for it, on one scale, so
-    that slices can be compared. Without a `result` the scan is graded first. `how_to_read`: `unit`, `calibration`,
-    `stored_unit`, `crop`, `replace_nan`, `name` as for `grade`; by default as in `result`.
+    that slices can be compared. Without a `result` the scan is graded first, with it the scan is read as it was then.
+    `how_to_read`: `unit`, `calibration`, `stored_unit`, `crop`, `replace_nan`, `name` as for `grade`.
     Raises what `grade` raises.
     """
     from SpineMotionToolsLib.motion.attention import MODES, attention_volume
 
     if mode not in MODES:
         raise InputError(f"The mode {mode!r} is not known. Choose one of: {', '.join(MODES)}.")
-    loaded = load_ensemble(ensemble)
-    if result is None and (mode == "per-slice" or target_grade is None):
-        result = grade(source, loaded, engine=engine, progress=_part(progress, 0, 0.4), **how_to_read)
-        progress = _part(progress, 0.4, 1)
     replace_nan = how_to_read.pop("replace_nan", False)
-    if result is not None:
-        how_to_read.setdefault("unit", None if result.scan.unit == result.scan.stored_unit else result.scan.unit)
-        how_to_read.setdefault("crop", result.scan.crop_box or "none")
-    scan = open_scan(source, **how_to_read)
+    loaded = load_ensemble(ensemble)
+    scan = open_scan(source, like=result.scan if result else None, **how_to_read)
+    if result is None and (mode == "per-slice" or target_grade is None):
+        first, progress = _part(progress, 0, 0.4), _part(progress, 0.4, 1)
+        result = grade(scan, loaded, engine=engine, progress=first, replace_nan=replace_nan)
     if result is not None and result.scan.shape_xyz != scan.info.shape_xyz:
-        raise InputError("The grades belong to another scan or another crop. Grade this scan first.")
+        raise InputError("The grades belong to another scan. Grade this scan first.")
     preparer = SlicePreparer(scan.read_slice, scan.depth, replace_nan)
     indices = np.flatnonzero(result.scored) if result is not None else np.arange(scan.depth)
+    x0, x1, y0, y1 = scan.info.crop_box or (0, scan.info.shape_xyz[0], 0, scan.info.shape_xyz[1])
 
     def attend(resolved: ResolvedEngine) -> np.ndarray:
+        volume = np.zeros(scan.whole.shape_xyz, dtype=np.float32)
         images = ahead(lambda z: preparer.image(z)[None], indices.tolist())
-        return attention_volume(
-            images, indices, scan.info.shape_xyz, loaded, resolved, result, mode, target_grade, progress
-        )
+        attention_volume(volume[x0:x1, y0:y1], images, indices, loaded, resolved, result, mode, target_grade, progress)
+        return volume
 
     return run_with_fallback(attend, _engine(engine))[0]
 
@@ -246,7 +244,8 @@ def score_slices(
         progress(done, len(indices), f"slice {batch[-1] + 1} of {scan.depth}")
     probabilities = np.concatenate(parts, axis=1)
     for position in scorer.doubtful():
-        probabilities[:, position] = scorer.score_exactly(preparer.image(int(indices[position]))[None])[:, 0]
+        image = preparer.image(int(indices[position]))[None]
+        probabilities[:, position] = scorer.score_exactly(image, np.array([position]))[:, 0]
     warnings = []
     if constant:
         listed = ", ".join(map(str, constant[:8])) + (", ..." if len(constant) > 8 else "")

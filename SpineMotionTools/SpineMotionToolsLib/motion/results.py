@@ -187,14 +187,14 @@ class MotionResult:
         rows = []
         for z in range(self.slice_count):
             stack, scored = self.stack_of(z), bool(self.scored[z])
-            row = [z, round(float(self.slice_position_ras(z)[2]), 4), stack + 1 if stack >= 0 else ""]
+            row = [z, round(float(self.slice_position_ras(z)[2]), 4), stack + 1 if stack >= 0 else None]
             if scored:
                 row += [int(self.slice_grades[z]), round(float(self.slice_confidences[z]), 4)]
                 row += [round(float(v), 4) for v in self.votes[z]]
                 row += [round(float(v), 4) for v in self.probabilities[z]]
-                row += ["yes" if self.slice_ties[z] else ""]
+                row += ["yes" if self.slice_ties[z] else None]
             else:
-                row += [""] * (len(columns) - len(row))
+                row += [None] * (len(columns) - len(row))
             rows.append(row)
         return Table("motion grade per slice", columns, rows)
 
@@ -213,8 +213,8 @@ class MotionResult:
         rows = []
         for number, (first, end) in enumerate(self.stack_ranges.tolist()):
             scored = self.stack_confidences[number] >= 0
-            grade = int(self.stack_grades[number]) if scored else ""
-            agreement = round(float(self.stack_confidences[number]), 2) if scored else ""
+            grade = int(self.stack_grades[number]) if scored else None
+            agreement = round(float(self.stack_confidences[number]), 2) if scored else None
             severe = int(np.count_nonzero(self.slice_grades[first:end] >= 4))
             rows.append([number + 1, first, end - 1, grade, agreement, severe])
         return Table("motion grade per stack", columns, rows)

@@ -90,7 +90,7 @@ def resize(gray8: np.ndarray) -> np.ndarray:
     from PIL import Image
 
     size = (INPUT_PX, INPUT_PX)
-    return np.asarray(Image.fromarray(np.ascontiguousarray(gray8)).resize(size, Image.Resampling.BICUBIC))
+    return np.array(Image.fromarray(np.ascontiguousarray(gray8)).resize(size, Image.Resampling.BICUBIC))
 
 
 def prepare(volume: np.ndarray) -> np.ndarray:
