@@ -102,7 +102,7 @@ def corners(
         ]
         joined = Corners.join(parts)
         if departures.merge_corners:
-            joined = merge_duplicates(joined, MERGE_RADIUS_PATCH_PX * first_edge / maps.shape[-1])
+            joined = merge_duplicates(joined, MERGE_RADIUS_PATCH_PX * first_edge / maps[0].shape[-1])
         found.append(joined)
     return tuple(found)
 
