@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from SpineMotionToolsLib.keypoints.radiograph import Radiograph, Scale
 from SpineMotionToolsLib.keypoints.session import Answer, Request, Session
 
@@ -49,9 +48,9 @@ class Follower:
         return Answer(points, confidence, np.full((68, 2), 2.0) / confidence[:, None], 0.01)
 
 
-def session(size: tuple[int, int] = (1200, 500), scale: Scale = Scale()) -> Session:
+def session(size: tuple[int, int] = (1200, 500), scale: Scale | None = None) -> Session:
     """A session on a made picture that has detected a made spine."""
-    radiograph = Radiograph(picture(size), scale, "made")
+    radiograph = Radiograph(picture(size), scale or Scale(), "made")
     made = Session(radiograph, Follower(radiograph, spine(size)))
     made.detect()
     return made

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.keypoints import inputs
 from SpineMotionToolsLib.keypoints.radiograph import in_source
+
 from Testing.keypoint_samples import picture
 
 
@@ -107,9 +107,11 @@ def test_sides_follow_the_orientation_and_mirroring(tmp_path, gray):
     path = write_dicom(tmp_path / "a.dcm", gray, PatientOrientation=["L", "F"])
     assert inputs.read_radiograph(path).patient_right_on == "left"
     mirrored = inputs.read_radiograph(path, mirrored=True)
-    assert mirrored.patient_right_on == "right" and np.array_equal(mirrored.image, gray[:, ::-1])
+    assert mirrored.patient_right_on == "right"
+    assert np.array_equal(mirrored.image, gray[:, ::-1])
     turned = inputs.read_radiograph(path, mirrored=True, upside_down=True)
-    assert turned.patient_right_on == "left" and np.array_equal(turned.image, gray[::-1])
+    assert turned.patient_right_on == "left"
+    assert np.array_equal(turned.image, gray[::-1])
     point = np.array([[10.0, 20.0]])
     r, c = in_source(point, turned.size, turned.turned)[0].astype(int)
     assert turned.image[10, 20] == gray[r, c]
@@ -122,7 +124,8 @@ def test_inverted_gray_levels(tmp_path, gray):
 
 def test_no_patient_name_leaves_the_file(tmp_path, gray):
     radiograph = inputs.read_radiograph(write_dicom(tmp_path / "scan.dcm", gray))
-    assert radiograph.name == "scan" and not any("Doe" in note for note in radiograph.notes)
+    assert radiograph.name == "scan"
+    assert not any("Doe" in note for note in radiograph.notes)
 
 
 def test_a_frame_of_several(tmp_path, gray):
@@ -202,7 +205,8 @@ def test_twenty_thousand_pixels_are_read(tmp_path):
     tall = np.tile(picture((500, 400)), (40, 1))
     Image.fromarray(tall).save(tmp_path / "a.png", compress_level=1)
     radiograph = inputs.read_radiograph(tmp_path / "a.png")
-    assert radiograph.size == (20000, 400) and radiograph.grid_image.shape == (512, 256)
+    assert radiograph.size == (20000, 400)
+    assert radiograph.grid_image.shape == (512, 256)
     assert not radiograph.is_typical
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.provenance import Provenance
 from SpineMotionToolsLib.keypoints.anatomy import LEVELS, names_from
 from SpineMotionToolsLib.keypoints.radiograph import Radiograph
 from SpineMotionToolsLib.keypoints.session import Answer, Session
+
 from Testing.keypoint_samples import Follower, picture, session, spine
 
 
@@ -24,7 +24,8 @@ def test_a_correction_stays_exactly_and_the_others_follow():
     reading = made.correct(21, target)
     assert tuple(reading.points_px[21]) == target
     assert np.linalg.norm(reading.points_px[20] - before[20]) > 3
-    assert reading.given == (21,) and reading.confidence[21] == 1.0
+    assert reading.given == (21,)
+    assert reading.confidence[21] == 1.0
 
 
 @settings(max_examples=25, deadline=None)
@@ -59,9 +60,11 @@ def test_undo_and_redo_restore_points_and_given():
     third = made.correct(40, tuple(first.points_px[40] + 5))
     assert np.array_equal(made.undo().points_px, second.points_px)
     assert np.array_equal(made.undo().points_px, first.points_px)
-    assert not made.can_undo and np.array_equal(made.undo().points_px, first.points_px)
+    assert not made.can_undo
+    assert np.array_equal(made.undo().points_px, first.points_px)
     made.redo()
-    assert np.array_equal(made.redo().points_px, third.points_px) and not made.can_redo
+    assert np.array_equal(made.redo().points_px, third.points_px)
+    assert not made.can_redo
     made.undo()
     made.correct(0, tuple(first.points_px[0] + 3))
     assert not made.can_redo
@@ -93,10 +96,13 @@ def test_a_locked_vertebra_stays_and_is_told_to_the_network():
 def test_absent_and_renamed_levels():
     made = session()
     reading = made.set_absent("L5")
-    assert not reading.present[16] and all(v.name != "L5" for v in reading.vertebrae) and reading.aasce is None
+    assert not reading.present[16]
+    assert all(v.name != "L5" for v in reading.vertebrae)
+    assert reading.aasce is None
     assert made.set_absent("L5", False).present[16]
     reading = made.name_levels(names_from("T2", lumbar=6))
-    assert reading.levels[0] == "T2" and reading.levels[-1] == "L6"
+    assert reading.levels[0] == "T2"
+    assert reading.levels[-1] == "L6"
     for bad in (LEVELS[:16], ("T1",) * 17, ("X9", *LEVELS[1:])):
         with pytest.raises(InputError):
             made.name_levels(bad)
@@ -119,11 +125,13 @@ def test_the_history_survives_json_and_goes_on_the_same():
     radiograph = made.radiograph
     again = Session.from_json(stored, radiograph, Follower(radiograph, spine()))
     assert np.array_equal(again.reading.points_px, made.reading.points_px)
-    assert again.can_redo and again.redo().absent == (0,)
+    assert again.can_redo
+    assert again.redo().absent == (0,)
     again.undo()
     target = tuple(made.reading.points_px[33] + 4)
     assert np.array_equal(again.correct(33, target).points_px, made.correct(33, target).points_px)
-    assert all(state.time_utc for state in again.history) and again.history[1].seconds > 0
+    assert all(state.time_utc for state in again.history)
+    assert again.history[1].seconds > 0
 
 
 def test_another_picture_or_a_damaged_history_is_refused():
@@ -145,7 +153,8 @@ def test_with_other_weights_the_next_run_starts_from_the_hints_alone():
     follower = Follower(made.radiograph, spine())
     again = Session.from_json(made.to_json(), made.radiograph, follower, Provenance("keypoints", model_sha256="new"))
     again.correct(50, tuple(again.reading.points_px[50] + 3))
-    assert len(follower.calls[-1].chain) == 1 and {k for k, _ in follower.calls[-1].chain[0]} == {10, 50}
+    assert len(follower.calls[-1].chain) == 1
+    assert {k for k, _ in follower.calls[-1].chain[0]} == {10, 50}
 
 
 def test_an_answer_to_an_old_request_is_refused_and_changes_nothing():

@@ -97,7 +97,7 @@ def aasce_angles_port(corners: np.ndarray, height: float) -> np.ndarray:
 
 def smape(angles: np.ndarray, reference: np.ndarray) -> float:
     """The challenge's score in percent, from (N, 3) angles: mean over images of sum |a - b| / sum (a + b)."""
-    angles, reference = np.atleast_2d(angles), np.atleast_2d(reference)
+    angles, reference = (np.atleast_2d(np.asarray(values, float)) for values in (angles, reference))
     total = (angles + reference).sum(1)
     share = np.divide(np.abs(angles - reference).sum(1), total, out=np.zeros_like(total), where=total > 0)
     return float(100 * share.mean())

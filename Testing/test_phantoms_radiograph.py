@@ -1,0 +1,116 @@
+"""Phantom radiographs: corners where the bones are, real proportions, everything from the seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.phantoms import spine_shape
+from SpineMotionToolsLib.phantoms.radiograph import radiograph_phantom
+
+
+def draw(seed: int, spread: float | None = None) -> spine_shape.SpineShape:
+    return spine_shape.load_model().sample(np.random.default_rng(seed), spread)
+
+
+def test_the_same_seed_gives_the_same_picture():
+    first, second, other = (radiograph_phantom(draw(1), seed, (256, 128)) for seed in (3, 3, 4))
+    assert np.array_equal(first.image, second.image)
+    assert not np.array_equal(first.image, other.image)
+    assert np.array_equal(first.corners_px, other.corners_px)
+
+
+def test_vertebral_bodies_are_brighter_than_discs():
+    brighter = 0
+    for seed in range(6):
+        shape = draw(seed, 0.3)
+        phantom = radiograph_phantom(shape, seed, (768, round(768 * shape.aspect)), implants=False)
+        quads = phantom.corners_px.reshape(17, 4, 2)
+        value = lambda point, image=phantom.image: int(image[tuple(np.rint(point).astype(int))])
+        edges = [np.mean([value(q[:2].mean(0) + (1.5, 0)), value(q[2:].mean(0) - (1.5, 0))]) for q in quads]
+        discs = [value((a[2:].mean(0) + b[:2].mean(0)) / 2) for a, b in zip(quads, quads[1:])]
+        brighter += np.mean(edges) > np.mean(discs)
+    assert brighter == 6
+
+
+def test_corners_scale_with_the_grid():
+    shape = draw(2)
+    small, large = (radiograph_phantom(shape, 5, size) for size in ((256, 128), (512, 256)))
+    assert np.allclose(2 * small.corners_px, large.corners_px)
+    assert np.isclose(small.pixel_spacing_mm[0], 2 * large.pixel_spacing_mm[0])
+
+
+def test_implants_are_the_brightest_part():
+    shape = draw(3, 0.5)
+    plain, metal = (radiograph_phantom(shape, 9, (512, 200), implants=value) for value in (False, True))
+    assert not np.array_equal(plain.image, metal.image)
+
+
+def test_drawn_spines_have_the_proportions_of_patients():
+    angles, heights = [], []
+    for seed in range(80):
+        shape = draw(seed)
+        assert spine_shape.is_plausible(shape)
+        assert np.all((shape.corners > 0) & (shape.corners < (1, shape.aspect)))
+        quads = shape.corners.reshape(17, 4, 2)
+        midline = quads[:, 1] + quads[:, 3] - quads[:, 0] - quads[:, 2]
+        tilts = np.degrees(np.arctan2(midline[:, 0], midline[:, 1]))
+        angles.append(np.ptp(tilts))
+        heights.append(quads[:, 2, 0] - quads[:, 0, 0])
+    assert np.min(angles) < 20
+    assert 55 < np.max(angles) < 140
+    assert np.mean(heights, 0)[15] > 1.4 * np.mean(heights, 0)[1]  # L4 is taller than T2
+
+
+def test_a_mirrored_spine_keeps_its_labels_in_order():
+    shape = draw(4)
+    mirrored = shape.mirrored()
+    quads = mirrored.corners.reshape(17, 4, 2)
+    assert (quads[:, 0, 1] < quads[:, 1, 1]).all()
+    assert np.allclose(mirrored.mirrored().corners, shape.corners)
+
+
+def test_another_frame_keeps_the_spine_inside():
+    moved = 0
+    for seed in range(30):
+        shape = draw(seed)
+        view = spine_shape.random_view(shape, np.random.default_rng(seed))
+        assert np.all((view.corners > 0) & (view.corners < (1, view.aspect)))
+        moved += view is not shape
+    assert 5 < moved < 25
+
+
+def test_a_model_is_rebuilt_from_a_table(tmp_path):
+    model = spine_shape.load_model()
+    rng = np.random.default_rng(0)
+    shapes = [model.sample(rng, 1.0) for _ in range(120)]
+    header = ["height_px", "width_px", *(f"{axis}{k}" for k in range(68) for axis in "yx")]
+    lines = [",".join(header)]
+    for shape in shapes:
+        corners = shape.corners / (1, shape.aspect)
+        lines.append(",".join(["1000", f"{1000 * shape.aspect:.6f}", *(f"{v:.8f}" for v in corners.ravel())]))
+    (tmp_path / "sets.csv").write_text("\n".join(lines))
+    read = spine_shape.read_landmarks(tmp_path / "sets.csv")
+    assert np.allclose(read[5].corners, shapes[5].corners, atol=1e-6)
+    for_model, held_out = spine_shape.split(read)
+    assert len(for_model) + len(held_out) == 120
+    assert not set(map(id, for_model)) & set(map(id, held_out))
+    again = spine_shape.fit(for_model, 20)
+    assert np.allclose(again.mean, model.mean, atol=0.03)
+    assert spine_shape.main([str(tmp_path / "sets.csv"), "--out", str(tmp_path / "model.npz")]) == 0
+    assert spine_shape.load_model(tmp_path / "model.npz").modes.shape == (40, 137)
+
+
+def test_bad_tables_and_labels_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("height_px,width_px,y0\n10,10,x\n")
+    with pytest.raises(InputError, match="Line 2"):
+        spine_shape.read_landmarks(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("height_px\n")
+    with pytest.raises(InputError, match="no landmark sets"):
+        spine_shape.read_landmarks(tmp_path / "b.csv")
+    with pytest.raises(InputError, match="more than 40"):
+        spine_shape.fit([draw(0)] * 3)
+    shape = draw(0)
+    corners = shape.corners.copy()
+    corners[64:68] = corners[60:64]
+    assert not spine_shape.is_plausible(spine_shape.SpineShape(corners, shape.aspect))
