@@ -112,7 +112,7 @@ def test_grade_then_confirm(run, tmp_path, weights, monkeypatch):
     status, text, err = run("motion", "grade", data, "--out", out, "--weights", weights, "--stackheight", 3)
     assert status == 3
     assert text.startswith("Motion Score S 1: ")
-    assert "skipped: S2.AIM: S2.AIM is empty" in err
+    assert "skipped: S2.AIM is empty" in err
     assert "1 of 2 files were skipped" in err
     assert "Walle M" in err
     (picture,) = out.glob("S 1_*_motion.png")

@@ -93,6 +93,20 @@ def test_stems(name, stem):
     assert scan_stem(name) == stem
 
 
+@pytest.mark.parametrize(
+    ("stem", "derived"),
+    [
+        ("S_DT_T1_REG", True),
+        ("S_DT_T1_REGION2", False),
+        ("S_DT_T1_x_SEG", True),
+        ("S_DT_T1_ROI3", True),
+        ("S_DT_T1", False),
+    ],
+)
+def test_products_are_told_by_their_name(stem, derived):
+    assert parse_grammar(stem).derived == derived
+
+
 def test_the_header_is_read_by_double_blanks_and_never_the_patients_name():
     parts = scan_headers.parse_log(LOG)
     assert (parts.subject, parts.site, parts.session) == ("4711", "tibia_left", "M815")
@@ -596,12 +610,17 @@ def test_unknown_scan_id_and_missing_results_are_said(study, choices):
         find_results(study)
 
 
-def test_task_for_the_module(study, weights):
-    done = dataset.predict_task({"root": str(study), "model": str(weights), "stack_height": 3, "threshold": 60.0})
+def test_the_module_grades_a_folder_in_a_child_process(study, weights):
+    from SpineMotionToolsLib.common.jobs import run_job
+
+    asked = {"root": str(study), "model": str(weights), "stack_height": 3, "threshold": 60.0, "unit": "auto"}
+    seen = []
+    done = run_job("motion.tasks:predict", asked, lambda done, of, text: seen.append((done, of)))
     assert (done["graded"], done["kept"]) == (2, 0)
     assert [line["scan"] for line in done["skipped"]] == ["SUB3_DT_T1.AIM"]
     assert find_results(study) == Path(done["results"])
-    json.dumps(done)
+    assert seen[-1] == (3, 3)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
 def test_merging_keeps_the_attention_map():

@@ -44,7 +44,9 @@ def progress_bar(title: str, quiet: bool = False) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", style="dim"),
     ]
-    with Bars(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as bars:
+    # Results that go to a file or a pipe must not be drawn above the bar instead.
+    above = sys.stdout.isatty()
+    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=above) as bars:
         task = bars.add_task(title, total=None, text="")
         shown_at = 0.0
 

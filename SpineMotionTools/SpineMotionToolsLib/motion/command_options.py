@@ -91,7 +91,8 @@ def say_model(choices: Choices) -> None:
 
 
 def say_not_graded(outcome: Outcome) -> None:
-    print(f"{outcome.status}: {outcome.path.name}: {outcome.reason}", file=sys.stderr)
+    name = "" if outcome.reason.startswith(outcome.path.name) else f"{outcome.path.name}: "
+    print(f"{outcome.status}: {name}{outcome.reason}", file=sys.stderr)
 
 
 def status_of(outcomes: Sequence[Outcome]) -> int:

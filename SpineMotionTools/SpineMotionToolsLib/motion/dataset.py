@@ -6,7 +6,7 @@ table as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,7 +198,7 @@ def _write_summary(root: Path, outcomes: Sequence[Outcome], dataset: Path) -> No
         Table("scans", columns, rows).to_csv(root / SUMMARY_NAME)
 
 
-def predict_task(parameters: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
+def predict_task(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
     """`predict` for a child process: parameters and result as JSON.
 
     Parameters: root, model, unit, stack_height, incomplete, rules, slice_step, device, threshold, blind, force (all but

@@ -202,7 +202,7 @@ def review_report(session: ReviewSession) -> Report:
             "Scans by difference of the grades, reviewer minus automatic",
         )
     matrix = session.agreement_matrix()
-    if len(matrix) > 1:
+    if len(matrix) > 1 or (matrix and not comparison):
         report.heading("All raters").table(rater_table(matrix))
     report.heading("Scans").table(session.table())
     return report

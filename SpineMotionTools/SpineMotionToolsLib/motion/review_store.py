@@ -14,7 +14,7 @@ from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.motion.agreement import agreement
-from SpineMotionToolsLib.motion.derivatives import Row, merge_row, read_rows, utc_now, write_rows
+from SpineMotionToolsLib.motion.derivatives import Row, cell, merge_row, read_rows, utc_now, write_rows
 
 REVIEW_COLUMNS = (
     "scan_id", "subject_id", "automatic_grade", "automatic_confidence", "manual_mode", "confidence_threshold",
@@ -93,7 +93,7 @@ def initialise(
     `prediction` holds scan_id, subject_id, automatic_grade, automatic_confidence (percent) and manual_mode.
     """
     now = clock()
-    row = {name: prediction.get(name, "") for name in REVIEW_COLUMNS[:5]}
+    row = {name: cell(prediction.get(name)) for name in REVIEW_COLUMNS[:5]}
     row["manual_mode"] = row["manual_mode"] or "0"
     row |= {"confidence_threshold": str(threshold), "training_mode": str(int(training)), "last_updated": now}
     with _locked(files):

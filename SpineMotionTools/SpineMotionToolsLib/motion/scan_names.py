@@ -28,8 +28,7 @@ _FOLLOW_UP = re.compile(r"(?:FL|FU|FOLLOWUP)(\d*)", re.IGNORECASE)
 
 EXCLUDED_WORDS = ("mask", "trab", "cort", "full", "regmask", "seg", "roi")
 """A file whose name contains one of these is a mask or a product, never a scan."""
-_DERIVED_PART = re.compile(r"(?:^|_)(?:TRAB|CORT|FULL|REGMASK|REG|SEG|ROI|MASK)", re.IGNORECASE)
-_DERIVED_TOKEN = re.compile(r"(?:TRAB|CORT|FULL|REGMASK|REG|SEG|ROI|MASK).*", re.IGNORECASE)
+_DERIVED_TOKEN = re.compile(r"TRAB|CORT|FULL|REGMASK|REG|SEG|ROI.*|MASK.*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def parse_grammar(stem: str) -> NameParts | None:
         site=site_name(match["site"]),
         session=session_name(match["session"]),
         stack=int(match["stack"]) if match["stack"] else None,
-        derived=bool(_DERIVED_PART.search(match["rest"] or "")),
+        derived=_is_derived(match["rest"] or ""),
     )
 
 
@@ -114,4 +113,9 @@ def parse_split(stem: str) -> NameParts | None:
 
 def parse_stem(stem: str) -> NameParts:
     """The whole name as subject, at the default site and session."""
-    return NameParts(stem, derived=bool(_DERIVED_PART.search(stem)), found_by="stem")
+    return NameParts(stem, derived=_is_derived(stem), found_by="stem")
+
+
+def _is_derived(text: str) -> bool:
+    """True when a part of the name is a mask's or another product's."""
+    return any(_DERIVED_TOKEN.fullmatch(part) for part in text.split("_"))

@@ -1,6 +1,6 @@
 """Motion scoring as tasks of a job's child process: JSON in, JSON out, voxels in files.
 
-Parameters of every task: `scan`, either {"path"} or {"voxels_kji" (.npy), "ijk_to_ras", "name", "unit",
+Parameters of `grade` and `explain`: `scan`, either {"path"} or {"voxels_kji" (.npy), "ijk_to_ras", "name", "unit",
 "calibration"}; and, all optional, `model`, `rules`, `stack_height`, `incomplete`, `slice_step`, `unit`, `crop`,
 `replace_nan`, `device`, `precision`.
 """
@@ -72,6 +72,13 @@ def explain(parameters: Mapping[str, Any], progress: Progress = no_progress) -> 
     else:
         write_volume(output, Volume(np.transpose(attention, (2, 1, 0)), scan.whole.ijk_to_ras, "attention"))
     return {"attention": str(output)}
+
+
+def predict(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
+    """Grade a data set into its derivatives folder; parameters and result: see `dataset.predict_task`."""
+    from SpineMotionToolsLib.motion.dataset import predict_task
+
+    return predict_task(parameters, progress)
 
 
 def _source(parameters: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
