@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import DependencyError, WeightsError
 from SpineMotionToolsLib.common.weights import write_safetensors
 from SpineMotionToolsLib.motion.keras_files import LAYERS, read_keras
@@ -314,17 +314,16 @@ def test_both_engines_agree(tmp_path):
 
     from Testing.motion_scans import phantom
 
-    for name in ("keras-h5-tf24-full", "keras-h5-keras3-full"):
+    for number, name in enumerate(("keras-h5-tf24-full", "keras-h5-keras3-full")):
         case = golden(name)
-        path = write_h5(case, tmp_path / "DNN_0.h5")
+        path = write_h5(case, tmp_path / f"DNN_{number}.h5")
         images = np.rint(255 * input_images(case.parameters["images"])).astype(np.uint8)
         ours = MotionNet.from_tensors(read_keras(path))
         with torch.inference_mode():
             want = ours(torch.from_numpy(images / np.float32(255))[:, None]).numpy()
         np.testing.assert_allclose(KerasScorer(path).score(images)[0], want, rtol=1e-4, atol=1e-5)
-        shutil.copy(path, tmp_path / f"DNN_{1 if 'keras3' in name else 0}.h5")
-    volume = phantom((64, 60, 5))
-    keras, torch_ = (grade(volume, tmp_path, "legacy", engine=engine) for engine in ("tensorflow", "cpu"))
+    volume, float32 = phantom((64, 60, 5)), Engine(device="cpu", precision="float32")
+    keras, torch_ = (grade(volume, tmp_path, "legacy", engine=engine) for engine in ("tensorflow", float32))
     np.testing.assert_array_equal(keras.votes, torch_.votes)
     assert (keras.grade, keras.mean_confidence) == (torch_.grade, torch_.mean_confidence)
     np.testing.assert_allclose(keras.probabilities, torch_.probabilities, atol=1e-5)

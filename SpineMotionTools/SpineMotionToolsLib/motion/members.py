@@ -12,7 +12,6 @@ import numpy as np
 
 from SpineMotionToolsLib.common.catalogue import catalogue
 from SpineMotionToolsLib.common.errors import WeightsError
-from SpineMotionToolsLib.common.model_store import model_paths
 from SpineMotionToolsLib.common.weights import (
     TensorSpec,
     check_contract,
@@ -89,6 +88,8 @@ def load_ensemble(path_or_id: str | Path | Ensemble = STARTER) -> Ensemble:
         return _from_file(path, path.stem)
     known = catalogue().get(str(path_or_id))
     if known and known.system == "motion":
+        from SpineMotionToolsLib.common.model_store import model_paths
+
         model_paths(known.id)  # says what to do when its files are not there
         return replace(_from_folder(known.folder), id=known.id)
     raise WeightsError(

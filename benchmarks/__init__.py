@@ -1,0 +1,1 @@
+"""Side-by-side timings against the published way of computing: `python -m benchmarks.motion`."""

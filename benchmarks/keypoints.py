@@ -1,0 +1,174 @@
+"""`python -m benchmarks.keypoints`: one correction of an interactive session, beside the published way to compute it.
+
+Reference ("plain"): all 68 hint maps rebuilt at full size, joined with 68 previous maps, the whole network in eager
+float32, nothing kept between corrections, points decoded from the full maps. Ours: `keypoints.replay`, what the
+service behind the Slicer module runs, from the new hint to the new points. Both run in turns so that they meet the
+same load; times are medians, ratios are of the same run. Networks of published size carry random weights, which cost
+the same time. With `--write` the table goes into Docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "Docs" / "performance.md"
+MARKERS = ("<!-- keypoints: begin -->", "<!-- keypoints: end -->")
+TARGETS_S = {"unet": 0.3, "hrnet-ocr": 0.7, "ritm-se-hrnet32": 0.7, "starter": 0.1}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.keypoints", description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(TARGETS_S), choices=list(TARGETS_S))
+    parser.add_argument("--corrections", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--write", action="store_true", help=f"write the table to {DOCUMENT.relative_to(ROOT)}")
+    options = parser.parse_args(arguments)
+    rows = [measure(name, options.corrections, options.threads) for name in options.networks]
+    text = table(rows, options)
+    print(text)
+    if options.write:
+        write(text)
+    return 0
+
+
+def measure(name: str, corrections: int, threads: int) -> tuple[str, float, float, float, float, float]:
+    """(network, seconds plain, seconds ours, ratio, largest difference in px, milliseconds for measuring the
+    angles).
+    """
+    import torch
+    from SpineMotionToolsLib.common.engine import Engine
+    from SpineMotionToolsLib.keypoints import prediction, weights
+    from SpineMotionToolsLib.keypoints.evaluation import phantom_samples
+    from SpineMotionToolsLib.keypoints.preprocessing import network_image
+    from SpineMotionToolsLib.keypoints.radiograph import Radiograph
+    from SpineMotionToolsLib.keypoints.replay import Replay
+    from SpineMotionToolsLib.keypoints.session import Session
+
+    loaded = weights.load_network() if name == "starter" else _random_network(name)
+    sample = next(phantom_samples(count=1))
+    image = network_image(sample.image)
+    predictor = prediction.make_predictor(loaded, Engine(device="cpu", precision="float32", threads=threads))
+    torch.set_num_threads(threads)
+    replay = Replay(predictor)
+    radiograph = Radiograph(sample.image)
+    replay.set_image(radiograph.grid_image, radiograph.digest)
+    session = Session(radiograph, replay)
+    session.detect()
+    plain = _plain_starter if name == "starter" else _plain
+    hints: dict[int, tuple[float, float]] = {}
+    previous = plain(loaded.network, image, {}, None)[1]
+    order = np.random.default_rng(0).permutation(68)[: corrections + 1]
+    seconds: dict[str, list[float]] = {"plain": [], "ours": [], "angles": []}
+    gap = 0.0
+    for keypoint in order.tolist():
+        point = tuple(float(v) for v in sample.corners[keypoint])
+        request = session.request_correct({keypoint: point})
+        hints[keypoint] = point
+        began = time.perf_counter()
+        answer = replay(request)
+        seconds["ours"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        _ = session.apply(request, answer).curves
+        seconds["angles"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        points, previous = plain(loaded.network, image, hints, previous)
+        seconds["plain"].append(time.perf_counter() - began)
+        gap = max(gap, float(np.abs(points - answer.points).max()))
+    middle = {way: statistics.median(times[1:]) for way, times in seconds.items()}
+    ratio = statistics.median(p / o for p, o in zip(seconds["plain"][1:], seconds["ours"][1:]))
+    return name, middle["plain"], middle["ours"], ratio, gap, 1e3 * middle["angles"]
+
+
+def _random_network(name: str):
+    import torch
+    from SpineMotionToolsLib.keypoints import weights
+    from SpineMotionToolsLib.keypoints.networks import ARCHITECTURES
+
+    torch.manual_seed(0)
+    return weights.LoadedNetwork(ARCHITECTURES[name].build().eval(), name, "random", "", False)
+
+
+def _dense_hints(hints: dict[int, tuple[float, float]], size: tuple[int, int], std: float):
+    """68 full hint maps by the formula, every pixel of every channel."""
+    import torch
+
+    r = torch.arange(size[0], dtype=torch.float32)[:, None]
+    c = torch.arange(size[1], dtype=torch.float32)[None, :]
+    maps = []
+    for keypoint in range(68):
+        place = hints.get(keypoint, (-1e4, -1e4))
+        maps.append(torch.exp(-0.5 * ((r - place[0]) ** 2 / std**2 + (c - place[1]) ** 2 / std**2)))
+    return torch.stack(maps)[None]
+
+
+def _plain(network, image: np.ndarray, hints, previous):
+    import torch
+    from SpineMotionToolsLib.keypoints.heatmaps import STD
+
+    size = image.shape[-2:]
+    with torch.inference_mode():
+        hint = _dense_hints(hints, size, STD)
+        previous = torch.zeros_like(hint) if previous is None else previous
+        logits, _ = network(hint, previous, torch.from_numpy(image)[None].repeat(1, 3, 1, 1))
+        probability = torch.sigmoid(logits)
+        r, c = torch.arange(size[0]).float()[:, None], torch.arange(size[1]).float()[None, :]
+        total = probability.sum((2, 3))
+        points = torch.stack(((probability * r).sum((2, 3)) / total, (probability * c).sum((2, 3)) / total), -1)
+    return points[0].numpy(), probability
+
+
+def _plain_starter(network, image: np.ndarray, hints, previous):
+    import torch
+    from SpineMotionToolsLib.keypoints import starter_network as starter
+
+    with torch.inference_mode():
+        scaled = {k: (r / starter.STRIDE, c / starter.STRIDE) for k, (r, c) in hints.items()}
+        hint = _dense_hints(scaled, starter.MAP, starter.HINT_STD)
+        previous = torch.zeros_like(hint) if previous is None else previous
+        logits = network(hint, previous, torch.from_numpy(image)[None])
+        return starter.decode_points(logits)[0].numpy(), starter.feedback(logits)
+
+
+def table(rows, options: argparse.Namespace) -> str:
+    import torch
+
+    lines = [
+        "### One correction of the interactive keypoints (512 x 256, batch 1)",
+        "",
+        "| Network | Plain | Ours | Faster | Target | Largest difference | Angles measured |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, plain, ours, ratio, gap, angles_ms in rows:
+        lines.append(
+            f"| {name} | {1e3 * plain:.0f} ms | {1e3 * ours:.0f} ms | **{ratio:.1f} x** | {1e3 * TARGETS_S[name]:.0f} ms | "
+            f"{gap:.4f} px | {angles_ms:.1f} ms |"
+        )
+    lines += [
+        "",
+        f"{options.threads} threads of {platform.processor() or platform.machine()}, PyTorch {torch.__version__}, medians of "
+        f"{options.corrections} corrections in turns. Plain: all 68 hint maps rebuilt, nothing kept, eager float32. Ours: from the "
+        "new hint to the new points; the last column is what the session adds for curves and end vertebrae.",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    """Put the text between the markers of the document, which are added at its end when missing."""
+    document = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else "# Performance\n"
+    begin, end = MARKERS
+    if begin not in document:
+        document = f"{document.rstrip()}\n\n{begin}\n{end}\n"
+    head, _, rest = document.partition(begin)
+    DOCUMENT.write_text(f"{head}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
