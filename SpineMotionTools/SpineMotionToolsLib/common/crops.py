@@ -29,7 +29,14 @@ def resize_half_pixel(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray
 
     tensor = torch.from_numpy(np.ascontiguousarray(pictures, dtype=np.float32))
     flat = tensor.reshape(1, -1, *tensor.shape[-2:])
-    resized = torch.nn.functional.interpolate(flat, size=size, mode="bilinear", align_corners=False, antialias=False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # with more threads torch rounds differently, and results would depend on the computer
+    try:
+        resized = torch.nn.functional.interpolate(
+            flat, size=size, mode="bilinear", align_corners=False, antialias=False
+        )
+    finally:
+        torch.set_num_threads(threads)
     return resized.reshape(*tensor.shape[:-2], *size).numpy()
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,20 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm", ".wmv", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp")
 
 
-@dataclass(frozen=True)
 class Frame:
-    """One picture of a video: its number, its time from the video's first frame, RGB uint8 (H,W,3)."""
+    """One frame of a video: its number, its time from the first frame, and its picture, made when asked for."""
 
-    number: int
-    time_s: float
-    picture: np.ndarray
+    def __init__(self, number: int, time_s: float, convert: Callable[[int | None], np.ndarray]):
+        self.number, self.time_s, self._convert = number, time_s, convert
+
+    @cached_property
+    def picture(self) -> np.ndarray:
+        """RGB uint8 (H,W,3), upright."""
+        return self._convert(None)
+
+    def reduced(self, longest_side_px: int) -> np.ndarray:
+        """The picture scaled down to this longest side; never enlarged."""
+        return self._convert(longest_side_px)
 
 
 class Video:
@@ -56,10 +63,8 @@ class Video:
         """
         return float(np.diff(self.times_s).max()) if len(self) > 1 else 0.0
 
-    def frames(self, numbers: Iterable[int] | None = None, longest_side_px: int | None = None) -> Iterator[Frame]:
-        """The frames of these numbers (all by default) in rising order, each once, scaled down to `longest_side_px` if
-        larger.
-        """
+    def frames(self, numbers: Iterable[int] | None = None) -> Iterator[Frame]:
+        """The frames of these numbers (all by default) in rising order, each once."""
         raise NotImplementedError
 
     def picture(self, number: int) -> np.ndarray:
@@ -124,12 +129,13 @@ class FrameVideo(Video):
         step = self.times_s[-1] / (len(self) - 1) if len(self) > 1 else 1 / 30
         self.duration_s = Fraction(self.times_s[-1] + step).limit_denominator(90000)
 
-    def frames(self, numbers: Iterable[int] | None = None, longest_side_px: int | None = None) -> Iterator[Frame]:
-        for number in _wanted(numbers, len(self)):
-            picture = as_rgb(self._picture(int(number)))
-            if longest_side_px and max(picture.shape[:2]) > longest_side_px:
-                picture = _shrink(picture, longest_side_px)
-            yield Frame(int(number), float(self.times_s[number]), picture)
+    def frames(self, numbers: Iterable[int] | None = None) -> Iterator[Frame]:
+        for number in _wanted(numbers, len(self)).tolist():
+            yield Frame(number, float(self.times_s[number]), partial(self._converted, number))
+
+    def _converted(self, number: int, longest_side_px: int | None) -> np.ndarray:
+        picture = as_rgb(self._picture(number))
+        return _shrink(picture, longest_side_px) if longest_side_px else picture
 
 
 def array_video(pictures: np.ndarray, frame_rate_hz: float = 30.0, name: str = "array") -> FrameVideo:
@@ -232,7 +238,7 @@ class VideoFile(Video):
         )
         return np.arange(*np.searchsorted(self._stamps, [int(low), int(high)]))
 
-    def frames(self, numbers: Iterable[int] | None = None, longest_side_px: int | None = None) -> Iterator[Frame]:
+    def frames(self, numbers: Iterable[int] | None = None) -> Iterator[Frame]:
         wanted = _wanted(numbers, len(self))
         if len(wanted) == 0:
             return
@@ -241,7 +247,7 @@ class VideoFile(Video):
             for number, frame in self._decode(start, stop):
                 if number in remaining:
                     remaining.discard(number)
-                    yield Frame(number, float(self.times_s[number]), self._picture(frame, longest_side_px))
+                    yield Frame(number, float(self.times_s[number]), partial(self._picture, frame))
 
     def _runs(self, wanted: np.ndarray) -> list[tuple[int, int]]:
         """Stretches [start, stop) of frames to decode: a new one where jumping to a key frame saves decoding."""
@@ -349,5 +355,7 @@ def _shrink(picture: np.ndarray, longest_side_px: int) -> np.ndarray:
     from PIL import Image
 
     scale = longest_side_px / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
     size = tuple(max(2, round(side * scale)) for side in picture.shape[1::-1])
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

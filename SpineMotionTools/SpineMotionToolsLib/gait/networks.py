@@ -65,6 +65,7 @@ PRESETS: dict[str, Architecture] = {
     "resnet101_scratch": replace(RESNET_SCRATCH, blocks=(3, 4, 23, 3)),
     "resnet152_scratch": replace(RESNET_SCRATCH, blocks=(3, 8, 36, 3)),
     "csn_r101": CSN_R101,
+    "csn_r101_scratch": replace(CSN_R101, stem_pool=False, head_kernel=(1, 7, 7)),
     "csn_r50_scratch": replace(CSN_R101, blocks=(3, 4, 6, 3), stem_pool=False, head_kernel=(1, 7, 7)),
     "r2plus1d_r50": Architecture(
         "r2plus1d", stem_pool=False, time_strides=(1, 1, 2, 2), space_strides=(2, 2, 2, 2), head_kernel=(4, 7, 7)
@@ -84,7 +85,7 @@ PRESETS: dict[str, Architecture] = {
     "c2d_r50": C2D_R50,
     "i3d_r50": replace(C2D_R50, stem_kernel=(5, 7, 7), first_kernels=((3,), (3, 1), (3, 1), (1, 3))),
 }
-LEAST_FRAMES = {"csn_r101": 25, "csn_r50_scratch": 1, "r2plus1d_r50": 13, "c2d_r50": 8, "i3d_r50": 8}
+LEAST_FRAMES = {"csn_r101": 25, "r2plus1d_r50": 13, "c2d_r50": 8, "i3d_r50": 8}
 """Fewest frames a network accepts where that is not the temporal extent of its head."""
 
 

@@ -46,3 +46,13 @@ def adjust(picture: np.ndarray, adjustment: Adjustment) -> np.ndarray:
     turned = turn(picture, adjustment.rough_degree, enlarge=True)
     _, straight = place_trunk(turned, adjustment.trunk)
     return crop_trunk(straight, adjustment.trunk.length_px)
+
+
+def turned_points(points: np.ndarray, degree: float, size: tuple[int, int]) -> np.ndarray:
+    """Where points (n,2) of a picture of `size` (width, height) lie after `turn` with an enlarged canvas."""
+    from PIL import Image
+
+    canvas = np.array(Image.new("1", size).rotate(degree, expand=True).size) / 2
+    angle = np.radians(degree)
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return (np.asarray(points, np.float64) + 0.5 - np.array(size) / 2) @ rotation.T + canvas - 0.5

@@ -6,10 +6,12 @@ Frames are numbered from 0 at 30 frames a second. Times of the published study: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from SpineMotionToolsLib.common.flow import flow_between, gray_of_bgr
 
 FRAME_RATE_HZ = 30
 FLOW_RATE_HZ = 6
@@ -71,6 +73,14 @@ def flow_tensor(chunk: Chunk, encoded: Callable[[str, int], np.ndarray]) -> np.n
     """(2F,H,W) float32 in the order X, Y of each pair; `encoded("X" or "Y", frame)` gives an 8-bit field (H,W)."""
     fields = [decode_flow(encoded(axis, frame)) for frame in chunk.flows for axis in ("X", "Y")]
     return np.stack(fields).astype(np.float32)
+
+
+def chunk_tensors(chunk: Chunk, pictures: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Picture (3,H,W) and flow (2F,H,W) tensors of a chunk from the adjusted BGR pictures of its frames."""
+    grays = {number: gray_of_bgr(pictures[number]) for number in chunk.frames}
+    fields = {late: encode_flow(flow_between(grays[late - chunk.step], grays[late])) for late in chunk.flows}
+    flow = flow_tensor(chunk, lambda axis, frame: fields[frame][..., "XY".index(axis)])
+    return picture_tensor(pictures[chunk.picture]), flow
 
 
 def mirror(picture: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,115 @@
+"""Training of small body-point networks on pictures with known joints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from SpineMotionToolsLib.common.body_network import BodyNetwork
+from SpineMotionToolsLib.common.body_points import FIELDS, LIMBS, NETWORK_HEIGHT_PX, STRIDE, find_bodies, prepare
+from SpineMotionToolsLib.common.weights import write_safetensors
+
+PEAK_SIGMA_CELLS = 0.9
+LIMB_HALF_WIDTH_CELLS = 0.9
+
+Sample = Callable[[int], tuple[np.ndarray, np.ndarray]]
+"""Number of the sample -> BGR uint8 picture (H,W,3) and joints (18,2) in its pixels."""
+
+
+def targets(joints: np.ndarray, height_px: int, grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Limb fields (38,h,w) and joint maps (19,h,w) of one person with joints (18,2) in a picture of this height."""
+    cells = ((joints + 0.5) * NETWORK_HEIGHT_PX / height_px) / STRIDE - 0.5
+    ys, xs = np.mgrid[: grid[0], : grid[1]]
+    distance = (xs - cells[:, 0, None, None]) ** 2 + (ys - cells[:, 1, None, None]) ** 2
+    maps = np.exp(-distance / (2 * PEAK_SIGMA_CELLS**2))
+    fields = np.zeros((38, *grid))
+    for (a, b), channels in zip(LIMBS, FIELDS):
+        along = cells[b] - cells[a]
+        length = np.hypot(*along)
+        if length < 1e-6:
+            continue
+        along = along / length
+        dx, dy = xs - cells[a, 0], ys - cells[a, 1]
+        forward, aside = dx * along[0] + dy * along[1], np.abs(dx * along[1] - dy * along[0])
+        inside = (forward >= -0.5) & (forward <= length + 0.5) & (aside <= LIMB_HALF_WIDTH_CELLS)
+        fields[list(channels)] = inside * along[:, None, None]
+    return fields.astype(np.float32), np.concatenate([maps, 1 - maps.max(axis=0)[None]]).astype(np.float32)
+
+
+def train(
+    sample: Sample,
+    stages: int = 2,
+    width: int = 20,
+    steps: int = 1500,
+    batch: int = 4,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> BodyNetwork:
+    """A network trained on samples 0, 1, 2, ... (each seen once) of one picture size; one line every 100 steps."""
+    torch.manual_seed(seed)
+    network = BodyNetwork(stages, width)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            torch.nn.init.zeros_(module.bias)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    total = 0.0
+    for step in range(steps):
+        pictures, fields, maps = [], [], []
+        for k in range(batch):
+            picture, joints = sample(step * batch + k)
+            tensor = prepare(picture)[0]
+            grid = (tensor.shape[1] // STRIDE, tensor.shape[2] // STRIDE)
+            field, joint_map = targets(joints, picture.shape[0], grid)
+            pictures.append(tensor)
+            fields.append(field)
+            maps.append(joint_map)
+        wanted = [torch.from_numpy(np.stack(part)) for part in (fields, maps)]
+        loss = torch.zeros(())
+        for outputs in network.all_stages(torch.from_numpy(np.stack(pictures)))[1]:
+            loss = loss + sum(((got - want) ** 2).sum(dim=1).mean() for got, want in zip(outputs, wanted))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += float(loss.detach())
+        if step % 100 == 99:
+            say(f"step {step + 1}: loss {total / 100:.4f}")
+            total = 0.0
+    return network.eval()
+
+
+def save(path: Path | str, network: BodyNetwork, trained_on: str) -> None:
+    tensors = {name: value.numpy() for name, value in network.state_dict().items()}
+    write_safetensors(path, tensors, {"starter": "true", "trained_on": trained_on})
+
+
+def evaluate(network: BodyNetwork, sample: Sample, numbers: range) -> dict[str, float]:
+    """Share of pictures with one person found, share of joints found, and their median error as a share of the height."""
+
+    def run(tensor):
+        with torch.inference_mode():
+            fields, maps = network(torch.from_numpy(tensor))
+        return fields[0].numpy(), maps[0].numpy()
+
+    single, found, errors = 0, [], []
+    for number in numbers:
+        picture, joints = sample(number)
+        bodies = find_bodies(picture, run)
+        single += len(bodies.persons) == 1
+        if len(bodies.persons):
+            got = bodies.joints(int(np.argmax(bodies.persons[:, 19])))
+            found.append(np.isfinite(got[:, 0]).mean())
+            errors.append(np.linalg.norm(got[:, :2] - joints, axis=1) / picture.shape[0])
+        else:
+            found.append(0.0)
+    error = np.concatenate(errors) if errors else np.array([np.nan])
+    return {
+        "one person found": round(single / len(numbers), 4),
+        "joints found": round(float(np.mean(found)), 4),
+        "median error / height": round(float(np.nanmedian(error)), 4),
+    }

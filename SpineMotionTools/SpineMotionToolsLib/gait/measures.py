@@ -1,0 +1,108 @@
+"""Measures of a walk that a clinician can check by eye: cadence, and the lean of the trunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SLOWEST_STEPS_HZ, FASTEST_STEPS_HZ = 0.7, 3.2
+LEAST_TIME_S = 2.0
+NECK, HIPS, ANKLES = 1, (8, 11), (10, 13)
+
+
+@dataclass(frozen=True)
+class GaitMeasures:
+    """Cadence, and the trunk's lean against the vertical: positive forward, in the picture's plane.
+
+    `cadence_from` says what the cadence was read from. A camera that is not level adds its tilt to the lean.
+    """
+
+    cadence_per_min: float | None
+    cadence_from: str
+    trunk_inclination_deg: float | None = None
+    trunk_inclination_sd_deg: float | None = None
+    frames: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def cadence_per_min(times_s: np.ndarray, spread: np.ndarray) -> float | None:
+    """Steps a minute from a signal that opens and closes once a step: distance of the ankles, width of the box.
+
+    The strongest frequency between 0.7 and 3.2 steps a second of the signal without its trend; None when the time is
+    shorter than 2 s or nothing stands out.
+    """
+    known = np.isfinite(spread)
+    times_s, spread = np.asarray(times_s)[known], np.asarray(spread, float)[known]
+    if len(times_s) < 16 or times_s[-1] - times_s[0] < LEAST_TIME_S:
+        return None
+    step = float(np.median(np.diff(times_s)))
+    even = np.arange(times_s[0], times_s[-1], step)
+    signal = np.interp(even, times_s, spread)
+    signal = signal - np.polyval(np.polyfit(even, signal, 1), even)
+    spectrum = np.abs(np.fft.rfft(signal * np.hanning(len(signal)), 16 * len(signal))) ** 2
+    frequency = np.fft.rfftfreq(16 * len(signal), step)
+    allowed = (frequency >= SLOWEST_STEPS_HZ) & (frequency <= FASTEST_STEPS_HZ)
+    if not allowed.any() or spectrum[allowed].max() < 4 * np.median(spectrum[allowed]):
+        return None
+    best = np.flatnonzero(allowed)[np.argmax(spectrum[allowed])]
+    # Right and left steps are not quite equal: a stride (two steps) can be stronger than the step itself.
+    double = 2 * frequency[best]
+    if double <= FASTEST_STEPS_HZ and frequency[best] < 1.1:
+        near = np.flatnonzero(np.abs(frequency - double) < 0.15)
+        peak = near[np.argmax(spectrum[near])]
+        if spectrum[peak] > 0.35 * spectrum[best]:
+            best = peak
+    return float(60 * frequency[best])
+
+
+def trunk_inclination_deg(joints: np.ndarray, forward: float) -> np.ndarray:
+    """(n,) lean of the line from the hips to the neck against the vertical, positive toward `forward` (+1 right, -1
+    left).
+
+    `joints` (n,18,2 or 3) in pixels; NaN where a point is missing.
+    """
+    points = np.asarray(joints, float)[..., :2]
+    hips = points[:, list(HIPS)]
+    known = np.isfinite(hips).all(axis=2)
+    with np.errstate(invalid="ignore"):
+        middle = np.where(known[..., None], hips, 0).sum(axis=1) / known.sum(axis=1)[:, None]
+    trunk = points[:, NECK] - middle
+    return np.degrees(np.arctan2(forward * trunk[:, 0], -trunk[:, 1]))
+
+
+def walking_direction(times_s: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(n,) +1 while walking right, -1 left: the sign of the speed over about one second."""
+    times_s, x = np.asarray(times_s, float), np.asarray(x, float)
+    ahead = np.interp(times_s + 0.5, times_s, x) - np.interp(times_s - 0.5, times_s, x)
+    return np.where(ahead >= 0, 1.0, -1.0)
+
+
+def measure(
+    times_s: np.ndarray, boxes: np.ndarray, joints: np.ndarray | None = None, joint_times_s: np.ndarray | None = None
+) -> GaitMeasures:
+    """Measures of a walk from boxes (n,4) at `times_s`, and joints (m,18,3) at `joint_times_s` where body points are
+    known.
+
+    Without body points the cadence is read from the width of the box, and the lean stays unknown.
+    """
+    boxes = np.asarray(boxes, float)
+    height = np.median(boxes[:, 3] - boxes[:, 1]) if len(boxes) else 1.0
+    if joints is not None and len(joints):
+        ankles = np.abs(joints[:, ANKLES[0], 0] - joints[:, ANKLES[1], 0])
+        middle = (boxes[:, 0] + boxes[:, 2]) / 2
+        direction = np.interp(joint_times_s, times_s, walking_direction(times_s, middle))
+        lean = trunk_inclination_deg(joints, np.sign(direction))
+        lean = lean[np.isfinite(lean)]
+        found = cadence_per_min(joint_times_s, ankles / height)
+        source = "distance of the ankles"
+        if found is None:
+            found, source = cadence_per_min(times_s, (boxes[:, 2] - boxes[:, 0]) / height), "width of the box"
+        if len(lean) >= 5:
+            spread = float(np.std(lean, ddof=1))
+            return GaitMeasures(found, source, float(np.median(lean)), spread, len(lean))
+        return GaitMeasures(found, source)
+    return GaitMeasures(cadence_per_min(times_s, (boxes[:, 2] - boxes[:, 0]) / height), "width of the box")
