@@ -243,9 +243,13 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.util.setSliceViewerLayers(background=self._parameterNode.inputVolume, fit=True)
 
     def onTableSelection(self):
-        rows = sorted({index.row() for index in self.ui.gradeTableView.selectionModel().selectedIndexes})
-        if len(rows) == 1 and self._parameterNode:
-            self.logic.jumpToSlice(self._parameterNode, rows[0])
+        # The view's current row changes only after this signal.
+        qt.QTimer.singleShot(0, self._jumpToSelectedRow)
+
+    def _jumpToSelectedRow(self):
+        index = self.ui.gradeTableView.currentIndex()
+        if self._parameterNode and index.isValid():
+            self.logic.jumpToSlice(self._parameterNode, int(index.sibling(index.row(), 0).data()))
 
     def onShowPlot(self):
         """Show the plot in the layout; clicking a point goes to its slice."""
