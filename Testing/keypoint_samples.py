@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from SpineMotionToolsLib.keypoints.history import Answer, Request
 from SpineMotionToolsLib.keypoints.radiograph import Radiograph, Scale
-from SpineMotionToolsLib.keypoints.session import Answer, Request, Session
+from SpineMotionToolsLib.keypoints.session import Session
 
 
 def spine(size: tuple[int, int] = (1200, 500), bend: float = 0.05, turns: float = 0.8) -> np.ndarray:

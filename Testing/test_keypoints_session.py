@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.provenance import Provenance
 from SpineMotionToolsLib.keypoints.anatomy import LEVELS, names_from
+from SpineMotionToolsLib.keypoints.history import Answer
 from SpineMotionToolsLib.keypoints.radiograph import Radiograph
-from SpineMotionToolsLib.keypoints.session import Answer, Session
+from SpineMotionToolsLib.keypoints.session import Session
 
 from Testing.keypoint_samples import Follower, picture, session, spine
 
@@ -262,3 +263,15 @@ def test_a_region_moves_points_with_it():
         radiograph.with_region(1000, 0, 900, 300)
     with pytest.raises(InputError, match="at least 64"):
         radiograph.with_region(0, 0, 20, 20)
+
+
+def test_a_preview_moves_one_point_and_stores_nothing():
+    made = session()
+    before = made.to_json()
+    runs = len(made._predict.calls)
+    points = made.reading.points_px
+    seen = made.preview({20: tuple(points[20] + (9, 0))})
+    assert np.array_equal(np.delete(seen.points_px, 20, 0), np.delete(points, 20, 0))
+    assert seen.vertebrae[5].upper_tilt_deg != made.reading.vertebrae[5].upper_tilt_deg
+    assert len(made._predict.calls) == runs
+    assert made.to_json() == before

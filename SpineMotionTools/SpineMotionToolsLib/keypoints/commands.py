@@ -32,7 +32,7 @@ def _command(subparsers: argparse._SubParsersAction, name: str, run: Callable, t
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
-    group.add_argument("--weights", type=Path, metavar="FILE", help="weights of a published network (default: starter)")
+    group.add_argument("--weights", metavar="WHICH", help="weight file or catalogue id (default: the starter)")
     group.add_argument(
         "--decoding", choices=("expectation", "patch", "windowed", "hard"), help="default: as published for the network"
     )

@@ -9,6 +9,7 @@ for curve in reading.curves:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from SpineMotionToolsLib.common.engine import Engine
-from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.provenance import Provenance, current
-from SpineMotionToolsLib.keypoints.radiograph import TYPICAL_ASPECT, Radiograph
+from SpineMotionToolsLib.keypoints.radiograph import SMALLEST_SIDE_PX, TYPICAL_ASPECT, Radiograph
 from SpineMotionToolsLib.keypoints.session import Session
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 REGION_HEIGHTS = (1.0, 0.85, 0.7, 0.55, 0.42)
 REGION_STEP = 0.12  # of the picture's height, between candidates
+REGION_STEP_ACROSS = 0.3  # of the candidate's width
+SURE_ENOUGH = 0.6  # mean confidence at which a picture of usual aspect is taken whole
 
 
 def load_predictor(
@@ -58,7 +60,8 @@ def start_session(
 ) -> Session:
     """A session on a radiograph, an array (rows, columns) or a file, with the network in this process.
 
-    `region` "auto": look for the spine in wide, long or full-body pictures first. Raises InputError, WeightsError.
+    `weights`: a file, a catalogue id or None for the starter. `region` "auto": look for the spine first where the
+    whole picture is wide, long or doubtful. Raises InputError, WeightsError.
     """
     from SpineMotionToolsLib.keypoints.inputs import from_array, read_radiograph
     from SpineMotionToolsLib.keypoints.replay import Replay
@@ -68,8 +71,8 @@ def start_session(
     elif not isinstance(picture, Radiograph):
         picture = read_radiograph(picture)
     predictor = predictor or load_predictor(weights, engine)
-    if region == "auto" and not picture.is_typical:
-        picture = find_region(picture, predictor)
+    if region == "auto":
+        picture = find_region(picture, predictor if predictor.loaded.starter else load_predictor(engine=engine))
     replay = Replay(predictor)
     replay.set_image(picture.grid_image, picture.digest)
     return Session(picture, replay, provenance_of(predictor))
@@ -81,34 +84,43 @@ def detect(picture: Radiograph | np.ndarray | Path | str, **options) -> Reading:
 
 
 def find_region(radiograph: Radiograph, predictor: Predictor) -> Radiograph:
-    """The radiograph with the region of usual aspect in which the network is surest, and a note that says so.
+    """The radiograph with the region in which the network is surest, and a note that says so when it is not all of it.
 
-    For wide, long-cassette and full-body (EOS) pictures, which squeezed into 512 x 256 are far from what networks
-    know.
+    Wide, long-cassette and full-body (EOS) pictures, squeezed into 512 x 256 as they are, are far from what networks
+    know. The starter is fast enough for this search; its choice serves every network.
     """
+    whole = _sureness(radiograph, predictor)
+    if radiograph.is_typical and whole >= SURE_ENOUGH:
+        return radiograph
+    candidates = [(whole if radiograph.is_typical else 0.0, radiograph)]
+    candidates += [(_sureness(part, predictor), part) for part in _regions(radiograph)]
+    best = max(candidates, key=lambda candidate: candidate[0])[1]
+    if best is radiograph:
+        return radiograph
+    note = "The network looked at a part of the picture that was chosen automatically. Check that it holds T1 to L5."
+    return replace(best, notes=(*best.notes, note))
+
+
+def _sureness(radiograph: Radiograph, predictor: Predictor) -> float:
     from SpineMotionToolsLib.keypoints.preprocessing import network_image
 
-    rows, columns = radiograph.size
-    scale = radiograph.scale
-    best: tuple[float, tuple[int, int, int, int]] | None = None
+    predictor.set_image(network_image(radiograph.grid_image))
+    return float(np.mean(predictor.predict().confidence))
+
+
+def _regions(radiograph: Radiograph) -> Iterator[Radiograph]:
+    """Overlapping parts of usual aspect and several sizes."""
+    (rows, columns), scale = radiograph.size, radiograph.scale
     for share in REGION_HEIGHTS:
         height = int(rows * share)
         width = min(columns, int(TYPICAL_ASPECT * height * scale.row / scale.column))
-        if min(height, width) < 64:
+        if min(height, width) < SMALLEST_SIDE_PX:
             continue
-        tops = np.unique(np.linspace(0, rows - height, 1 + int(np.ceil((1 - share) / REGION_STEP))).astype(int))
-        lefts = np.unique(
-            np.linspace(0, columns - width, 1 + int(np.ceil((columns - width) / (0.3 * width)))).astype(int)
-        )
-        for top in tops:
-            for left in lefts:
-                candidate = radiograph.with_region(top, left, height, width)
-                predictor.set_image(network_image(candidate.grid_image))
-                prediction = predictor.predict()
-                sureness = float(np.mean(prediction.confidence))
-                if best is None or sureness > best[0]:
-                    best = (sureness, candidate.region)
-    if best is None:
-        raise InputError("The picture is too small to look for a spine in it. Use one with at least 64 x 160 pixels.")
-    note = "The network looked at a part of the picture that was chosen automatically. Check that it holds T1 to L5."
-    return replace(radiograph, region=best[1], notes=(*radiograph.notes, note))
+        for top in _places(rows - height, REGION_STEP * rows):
+            for left in _places(columns - width, REGION_STEP_ACROSS * width):
+                yield radiograph.with_region(top, left, height, width)
+
+
+def _places(room: int, step: float) -> list[int]:
+    """Evenly spaced starts from 0 to `room`, at most `step` apart."""
+    return np.unique(np.linspace(0, room, 1 + int(np.ceil(room / step))).astype(int)).tolist()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from SpineMotionToolsLib.common.progress import Progress, no_progress
-from SpineMotionToolsLib.keypoints.session import Answer, Chain, Request
+from SpineMotionToolsLib.keypoints.history import Answer, Chain, Request
 
 if TYPE_CHECKING:
     from SpineMotionToolsLib.keypoints.prediction import Prediction, Predictor

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,81 +19,13 @@ import numpy as np
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.provenance import Provenance
 from SpineMotionToolsLib.keypoints import anatomy
+from SpineMotionToolsLib.keypoints.history import Answer, Point, Request, State, state_from_json, state_to_json
 from SpineMotionToolsLib.keypoints.radiograph import Radiograph
 from SpineMotionToolsLib.keypoints.results import Reading
-
-Point = tuple[float, float]
-Chain = tuple[tuple[tuple[int, Point], ...], ...]
-"""The hints of every network run in order; each run also saw the maps of the run before it. Hints are on the
-networks' grid.
-"""
 
 FORMAT = 1
 GIVEN_SPREAD_GRID_PX = 0.5  # how well a hand places a corner
 FAR_SHARE = 0.02  # of the picture's height: a hint this far from what the network still sees there is worth a warning
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the network shall compute: `chain` ends with the wanted run. `base`: the state it follows."""
-
-    chain: Chain
-    base: int
-    action: str
-    given: Mapping[int, Point]
-
-    def to_json(self) -> list[list[list[float]]]:
-        """The chain for `tasks.serve`: per run a list of [keypoint, row, column]."""
-        return [[[keypoint, *point] for keypoint, point in run] for run in self.chain]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the network found: `points` (68, 2) on its grid, `confidence` (68,), `spread` (68, 2) in grid pixels."""
-
-    points: np.ndarray
-    confidence: np.ndarray
-    spread: np.ndarray
-    seconds: float = 0.0
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Answer:
-        arrays = (np.asarray(values[name], float) for name in ("points", "confidence", "spread"))
-        return cls(*arrays, float(values.get("seconds", 0.0)))
-
-
-@dataclass(frozen=True)
-class State:
-    """One entry of the history. Points are (row, column) in the picture; `raw` is the network's, `given` the
-    user's.
-    """
-
-    action: str
-    raw: np.ndarray = field(repr=False)
-    confidence: np.ndarray = field(repr=False)
-    spread: np.ndarray = field(repr=False)
-    chain: Chain = field(repr=False)
-    given: Mapping[int, Point] = field(default_factory=dict)
-    locked: Mapping[int, tuple[Point, ...]] = field(default_factory=dict)
-    absent: frozenset[int] = frozenset()
-    levels: tuple[str, ...] = anatomy.LEVELS
-    accepted: bool = False
-    seconds: float = 0.0
-    time_utc: str = ""
-
-    @property
-    def fixed(self) -> dict[int, Point]:
-        """Every point that must not move: given ones and those of locked vertebrae."""
-        held = {4 * level + q: point for level, points in self.locked.items() for q, point in enumerate(points)}
-        return {**held, **self.given}
-
-    @property
-    def points(self) -> np.ndarray:
-        """(68, 2) the shown points: the network's, with fixed ones exactly where they were put."""
-        shown = self.raw.copy()
-        for keypoint, point in self.fixed.items():
-            shown[keypoint] = point
-        return shown
 
 
 class Session:
@@ -284,7 +216,16 @@ class Session:
     @property
     def reading(self) -> Reading:
         """The keypoints shown now with everything measured from them."""
-        state = self.state
+        return self._reading(self.state)
+
+    def preview(self, points: Mapping[int, Point]) -> Reading:
+        """The reading as it would be with some points moved and the others where they are, e.g. while one is dragged.
+
+        Nothing is stored and no network runs.
+        """
+        return self._reading(replace(self.state, given={**self.state.given, **points}))
+
+    def _reading(self, state: State) -> Reading:
         spread = state.spread.copy()
         confidence = state.confidence.copy()
         hand = GIVEN_SPREAD_GRID_PX * np.divide(self.radiograph.region[2:], (512, 256))
@@ -295,7 +236,7 @@ class Session:
             locked=tuple(sorted(state.locked)), absent=tuple(sorted(state.absent)), levels=state.levels,
             accepted=state.accepted, size=self.radiograph.size, region=self.radiograph.region,
             scale=self.radiograph.scale, name=self.radiograph.name, patient_right_on=self.radiograph.patient_right_on,
-            turned=self.radiograph.turned, notes=(*self.radiograph.notes, *self._remarks()), provenance=self.provenance,
+            turned=self.radiograph.turned, notes=(*self.radiograph.notes, *self._remarks(state)), provenance=self.provenance,
         )  # fmt: skip
 
     # --- history on disk ---
@@ -308,7 +249,7 @@ class Session:
             "region": list(self.radiograph.region),
             "provenance": self.provenance.to_json(),
             "position": self._position,
-            "states": [_state_to_json(state) for state in self._states],
+            "states": [state_to_json(state) for state in self._states],
         }
 
     @classmethod
@@ -329,7 +270,7 @@ class Session:
                 raise InputError("This history was written by a later version. Update SpineMotionTools, then open it.")
             radiograph = radiograph.with_region(*values["region"])
             made_with = Provenance.from_json(values["provenance"])
-            states = [_state_from_json(entry) for entry in values["states"]]
+            states = [state_from_json(entry) for entry in values["states"]]
             position = int(values["position"])
             digest = values["image_sha256"]
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -390,9 +331,8 @@ class Session:
             if q % 2 == o % 2 and q // 2 != o // 2 and (gap[0] > 0) != (o // 2 > q // 2):
                 raise InputError(f"{name} would lie on the wrong side of {other_name}: up and down are exchanged.")
 
-    def _remarks(self) -> Iterable[str]:
+    def _remarks(self, state: State) -> Iterable[str]:
         """Sentences about given points that the network does not follow."""
-        state = self.state
         limit = FAR_SHARE * self.radiograph.region[2]
         far = [k for k, point in state.given.items() if np.hypot(*(state.raw[k] - point)) > limit]
         if far and state.chain:
@@ -401,37 +341,6 @@ class Session:
                 f"The network still sees {names}{' and others' if len(far) > 3 else ''} elsewhere. "
                 "Correct a neighbor too, or predict again from scratch."
             )
-
-
-def _state_to_json(state: State) -> dict[str, Any]:
-    return {
-        "action": state.action,
-        "time_utc": state.time_utc,
-        "seconds": state.seconds,
-        "raw": state.raw.tolist(),
-        "confidence": state.confidence.tolist(),
-        "spread": state.spread.tolist(),
-        "chain": [[[k, *point] for k, point in run] for run in state.chain],
-        "given": [[k, *point] for k, point in sorted(state.given.items())],
-        "locked": [[level, [list(point) for point in points]] for level, points in sorted(state.locked.items())],
-        "absent": sorted(state.absent),
-        "levels": list(state.levels),
-        "accepted": state.accepted,
-    }
-
-
-def _state_from_json(entry: Mapping[str, Any]) -> State:
-    raw, confidence, spread = (np.array(entry[name], float) for name in ("raw", "confidence", "spread"))
-    if raw.shape != (68, 2) or confidence.shape != (68,) or spread.shape != (68, 2) or not np.isfinite(raw).all():
-        raise ValueError("points")
-    return State(
-        str(entry["action"]), raw, confidence, spread,
-        tuple(tuple((int(k), (float(r), float(c))) for k, r, c in run) for run in entry["chain"]),
-        {anatomy.check_index(int(k)): (float(r), float(c)) for k, r, c in entry["given"]},
-        {int(level): tuple((float(r), float(c)) for r, c in points) for level, points in entry["locked"]},
-        frozenset(int(level) for level in entry["absent"]), tuple(map(str, entry["levels"])), bool(entry["accepted"]),
-        float(entry["seconds"]), str(entry["time_utc"]),
-    )  # fmt: skip
 
 
 def _now() -> str:

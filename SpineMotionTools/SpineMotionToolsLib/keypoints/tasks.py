@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 
 
@@ -16,9 +17,9 @@ def serve(parameters: dict[str, Any], progress: Progress = no_progress) -> Calla
 
     Parameters: `weights` (file, or None for the starter), `device`, `precision`, `threads`, `decoding`, all optional.
 
-    Each call answers one `session.Request`: `image` (an .npy file with the 512 x 256 uint8 picture,
+    Each call answers one `history.Request`: `image` (an .npy file with the 512 x 256 uint8 picture,
     `Radiograph.grid_image`), `image_sha256` (its digest) and `chain` (`Request.to_json()`). The answer
-    (`session.Answer.from_json`) holds `points`, `confidence`, `spread`, `seconds`, and `provenance`. A call with
+    (`history.Answer.from_json`) holds `points`, `confidence`, `spread`, `seconds`, and `provenance`. A call with
     `image` alone prepares that picture.
     """
     import numpy as np
@@ -32,12 +33,16 @@ def serve(parameters: dict[str, Any], progress: Progress = no_progress) -> Calla
     replay, origin = Replay(predictor), provenance_of(predictor).to_json()
 
     def answer(call: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
-        replay.set_image(np.load(call["image"], allow_pickle=False), call["image_sha256"])
+        try:
+            picture = np.load(call["image"], allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError("The prepared picture is missing or damaged. Start the session again.") from error
+        replay.set_image(picture, call["image_sha256"])
         if "chain" not in call:
             return {"provenance": origin}
         chain = tuple(tuple((int(k), (float(r), float(c))) for k, r, c in run) for run in call["chain"])
         found = replay.answer(chain, progress)
-        return {**{name: value for name, value in asdict(found).items()}, "provenance": origin}
+        return {**asdict(found), "provenance": origin}
 
     return answer
 

@@ -13,6 +13,7 @@ import numpy as np
 from SpineMotionToolsLib.common.errors import WeightsError
 from SpineMotionToolsLib.common.weights import (
     TensorSpec,
+    catalogue,
     check_contract,
     converted,
     load_contract,
@@ -43,16 +44,28 @@ class LoadedNetwork:
 
 
 def load_network(path: Path | str | None = None) -> LoadedNetwork:
-    """The network a weight file belongs to, told by its tensors; None gives the starter that ships with the package.
+    """The network of a weight file or catalogue id, told by its tensors; None: the starter that ships with the
+    package.
 
     Reads .safetensors and PyTorch files of both published systems (`model`, `module.`, optimizer state beside it)
     without running anything in them. Raises WeightsError when the file is damaged or of no known network.
     """
-    path = starter_path(STARTER_FILE) if path is None else Path(path)
+    path = _path_of(path)
     tensors = read_tensors(converted(path))
     name = identify(tensors, path.name)
     network = build(name, tensors)
     return LoadedNetwork(network, name, path.name, sha256_of(path), name == STARTER)
+
+
+def _path_of(which: Path | str | None) -> Path:
+    if which is None or str(which) in ("starter", STARTER):
+        return starter_path(STARTER_FILE)
+    entry = catalogue().get(str(which))
+    if entry is None:
+        return Path(which)
+    if not entry.paths[0].is_file():
+        raise WeightsError(f"{entry.title} is not on this computer. Get {entry.paths[0].name} from {entry.source}.")
+    return entry.paths[0]
 
 
 def identify(tensors: Mapping[str, np.ndarray], file_name: str) -> str:
