@@ -25,7 +25,8 @@ MATRIX = 750.0
 # Outlines as (degrees counter-clockwise from the side of the second bone, distance from the bone's middle in mm).
 OUTLINES = {
     "radius": [(0, 12.6), (25, 13.3), (48, 11.9), (70, 10.0), (86, 10.3), (97, 10.8), (109, 10.2), (135, 11.2),
-               (160, 13.6), (180, 14.9), (197, 13.8), (217, 10.7), (240, 8.6), (270, 7.6), (300, 8.9), (322, 11.6), (340, 13.2)],
+               (160, 13.6), (180, 14.9), (197, 13.8), (217, 10.7), (240, 8.6), (270, 7.6), (300, 8.9),
+               (322, 11.6), (340, 13.2)],
     "ulna": [(0, 7.0), (60, 7.4), (120, 6.6), (180, 6.8), (240, 7.2), (300, 6.4)],
     "tibia": [(0, 17.3), (20, 18.3), (42, 20.6), (65, 20.2), (90, 18.8), (135, 19.6), (180, 20.4), (225, 19.8),
               (270, 18.2), (300, 19.6), (320, 20.9), (340, 18.4)],
@@ -142,7 +143,7 @@ class _Bone:
         pores = _Field(random, n, max(0.36 / pixel_mm, 3), 0.9 / pixel_mm, narrow=0.9)
         rough = _Field(random, n, 1.6 / pixel_mm, 3 / pixel_mm)
         patchy = _Field(random, n, 9 / pixel_mm, 12 / pixel_mm)
-        pore_level = -np.sqrt(2) * erfcinv(2 * self.porosity)
+        pore_level = -np.sqrt(2) * float(erfcinv(2 * self.porosity))
         slab = np.zeros((slices, n, n), np.float32)
         for k in range(slices):
             z = k - (slices - 1) / 2
