@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 
 from SpineMotionToolsLib.motion.drawing import dashed_line, save_png, text
 
-SIZE = (900, 420)
-FRAME = (70, 46, 760, 360)  # left, top, right, bottom of the axes
+SIZE = (960, 430)
+FRAME = (70, 60, 760, 370)  # left, top, right, bottom of the axes
 COLORS = {"train_loss": "#4B97E0", "val_loss": "#B73A31", "val_weighted_kappa": "#2E7D4F"}
 NAMES = {"train_loss": "training loss", "val_loss": "validation loss", "val_weighted_kappa": "validation kappa"}
 
@@ -22,7 +22,7 @@ def member_plot(path: Path, name: str, history: Sequence[dict[str, Any]]) -> Non
     draw = ImageDraw.Draw(image)
     left, top, right, bottom = FRAME
     highest = 1.1 * max(max(step["train_loss"], step["val_loss"]) for step in history) or 1.0
-    text(draw, (left, 16), f"{name}: loss and quadratic weighted kappa", 17)
+    text(draw, (left, 10), f"{name}: loss and quadratic weighted kappa", 17)
     for share in (0, 0.25, 0.5, 0.75, 1):
         y = bottom - share * (bottom - top)
         draw.line([(left, y), (right, y)], fill="#dddddd")
@@ -62,7 +62,7 @@ def overview_plot(path: Path, models: Sequence[dict[str, Any]]) -> None:
     panels = (("accuracy", "exact agreement with the grade"), ("weighted_kappa", "quadratic weighted kappa"))
     for panel, (key, title) in enumerate(panels):
         top, bottom = FRAME[1] + panel * SIZE[1], FRAME[3] + panel * SIZE[1]
-        text(draw, (left, top - 28), f"Test fold of each member: {title}", 17)
+        text(draw, (left, top - 46), f"Test fold of each member: {title}", 17)
         for share in (0, 0.25, 0.5, 0.75, 1):
             y = bottom - share * (bottom - top)
             draw.line([(left, y), (right, y)], fill="#dddddd")
@@ -72,7 +72,10 @@ def overview_plot(path: Path, models: Sequence[dict[str, Any]]) -> None:
             for side, (part, color) in enumerate((("base", "#9a9a9a"), ("retrained", "#125FAF"))):
                 value = min(max(model[f"{part}_test_{key}"], 0), 1)
                 start = left + room * (number + 0.18 + 0.32 * side)
-                draw.rectangle((start, bottom - value * (bottom - top), start + room * 0.3, bottom), fill=color)
+                height = bottom - value * (bottom - top)
+                draw.rectangle((start, height, start + room * 0.3, bottom), fill=color)
+                label = f"{model[f'{part}_test_{key}']:.2f}"  # a kappa below zero has no bar but its number
+                text(draw, (start + room * 0.15, height - 3), label, 11, color, "mb")
             text(draw, (left + room * (number + 0.5), bottom + 8), model["model"], 12, anchor="ma")
         draw.line([(left, bottom), (right, bottom)], fill="black")
         text(draw, (right + 20, top), "before", 13, "#9a9a9a")
