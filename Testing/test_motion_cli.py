@@ -293,7 +293,7 @@ def count_lines(process: subprocess.Popen, count: int) -> list[str]:
     return [process.stdout.readline() for _ in range(count)]
 
 
-@pytest.mark.parametrize("command", ["grade", "predict"])
+@pytest.mark.parametrize("command", [pytest.param("grade", marks=pytest.mark.slow), "predict"])
 def test_a_killed_run_goes_on_where_it_was(tmp_path, weights, command):
     study, out = tmp_path / "study", tmp_path / "out"
     for number in range(5):
@@ -345,15 +345,15 @@ def test_two_runs_on_one_folder_do_no_harm(tmp_path, weights):
     assert left == []
 
 
-def test_ctrl_c_ends_politely(tmp_path, weights):
-    if sys.platform == "win32":
-        pytest.skip("Ctrl-C cannot be sent to one process there")
-    for number in range(4):
-        write_scan(tmp_path / f"SUB{number}_DT_T1.AIM", seed=number)
-    run = child("motion", "predict", tmp_path, "--weights", weights, "--threads", 1)
-    count_lines(run, 1)
-    run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert err.rstrip().endswith("error: stopped")
-    assert "Traceback" not in err
+if sys.platform != "win32":  # where Ctrl-C cannot be sent to one process alone
+
+    def test_ctrl_c_ends_politely(tmp_path, weights):
+        for number in range(4):
+            write_scan(tmp_path / f"SUB{number}_DT_T1.AIM", seed=number)
+        run = child("motion", "predict", tmp_path, "--weights", weights, "--threads", 1)
+        count_lines(run, 1)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+        assert run.returncode == 130
+        assert err.rstrip().endswith("error: stopped")
+        assert "Traceback" not in err

@@ -78,7 +78,7 @@ def test_legacy_picture_has_the_published_size(width, height, depth):
     result = with_shape(random_result(depth=depth, stack_height=168), width, height)
     slices = np.random.default_rng(0).normal(size=(width, height, 1))
     picture = legacy_picture(lambda z: slices[:, :, 0], result)
-    assert picture.size == legacy_picture_size(result.scan.shape_xyz) == (int(12 * (width / height) * 100), 300)
+    assert picture.size == legacy_picture_size(result.scan.shape_xyz) == (width * 1200 // height, 300)
     assert (
         preview_picture(lambda z: slices[:, :, 0], result).size[1]
         == preview_picture(slices.repeat(depth, 2), result).size[1]

@@ -281,6 +281,15 @@ def test_no_results_is_said(tmp_path):
         ReviewSession(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../elsewhere/review.tsv", "/tmp/review.tsv"])
+def test_a_table_cannot_name_files_outside_the_results(tmp_path, name):
+    root = make_results_folder(tmp_path / "results", SCANS)
+    text = (root / "index.tsv").read_text().replace("s2/review/models/motion-starter/review.tsv", name)
+    (root / "index.tsv").write_text(text)
+    with pytest.raises(InputError, match="names a file outside"):
+        ReviewSession(root)
+
+
 # ----- blind mode
 
 

@@ -21,7 +21,7 @@ from SpineMotionToolsLib.motion.batch import Choices, Grader, Outcome, each, fil
 from SpineMotionToolsLib.motion.derivatives import (
     Row,
     ScanFiles,
-    model_folder_name,
+    inside,
     read_index,
     read_rows,
     update_index,
@@ -260,9 +260,10 @@ def explain_dataset(
     grader = Grader(choices)
 
     def work(name: str, path: Path, part: Progress) -> Outcome:
-        folder = rows[name]["predictions_tsv"].rpartition(f"/predictions/models/{model_folder_name(model_id)}/")[0]
+        predictions = inside(root, rows[name]["predictions_tsv"])
+        folder = predictions.parents[3].relative_to(root).as_posix()
         files = ScanFiles(root, folder, model_id, name)
-        review = next((row for row in read_rows(root / rows[name]["review_tsv"]) if row["scan_id"] == name), {})
+        review = next((row for row in read_rows(inside(root, rows[name]["review_tsv"])) if row["scan_id"] == name), {})
         if review.get("review_status") == review_store.TRAINING_PENDING:
             return Outcome(name, path, "left out", "the scan waits for its blind grade")
         if not path.exists():

@@ -177,6 +177,14 @@ def index_path(root: Path) -> Path:
     return root / "index.tsv"
 
 
+def inside(root: Path, name: str) -> Path:
+    """The file a table names relative to the results folder; InputError when the name leads out of it."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise InputError(f"A table in {root} names a file outside it ({name}); correct index.tsv.")
+    return root / path
+
+
 def read_index(root: Path) -> list[Row]:
     """The rows of `index.tsv`, one per scan and model."""
     return read_rows(index_path(root))

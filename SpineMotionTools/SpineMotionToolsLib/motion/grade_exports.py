@@ -11,7 +11,7 @@ from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.motion.agreement import Comparison, compare
-from SpineMotionToolsLib.motion.derivatives import Row, numbers, read_index, read_rows, write_rows
+from SpineMotionToolsLib.motion.derivatives import Row, inside, numbers, read_index, read_rows, write_rows
 from SpineMotionToolsLib.motion.members import STARTER_ID
 from SpineMotionToolsLib.motion.review_store import (
     IMPORTED,
@@ -54,7 +54,7 @@ class ReviewedScan:
 
 
 def review_files(root: Path, index_row: Row) -> ReviewFiles:
-    return ReviewFiles((root / index_row["review_tsv"]).parent)
+    return ReviewFiles(inside(root, index_row["review_tsv"]).parent)
 
 
 def collect(root: Path, model_id: str | None = None) -> list[ReviewedScan]:
@@ -78,7 +78,7 @@ def read_scan(root: Path, index_row: Row, read: Callable[[Path], list[Row]] = re
 
     review = next(iter(own(files.table)), {})
     predictions = index_row.get("predictions_tsv", "")
-    prediction = next(iter(own(root / predictions)), {}) if predictions else {}
+    prediction = next(iter(own(inside(root, predictions))), {}) if predictions else {}
     state = replay(own(files.audit), scan_id)[-1][0]
     grades = {name: decision.grade for name, decision in state.by_reviewer.items() if name}
     current = as_grade(review.get("manual_grade", ""))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.motion import review_store
 from SpineMotionToolsLib.motion.agreement import Agreement, Comparison, agreement_matrix, compare
-from SpineMotionToolsLib.motion.derivatives import find_results, numbers, read_rows, result_name, utc_now
+from SpineMotionToolsLib.motion.derivatives import find_results, inside, numbers, read_rows, result_name, utc_now
 from SpineMotionToolsLib.motion.grade_exports import ReviewedScan, collect, export_grades, read_scan, review_files
 from SpineMotionToolsLib.motion.review_store import as_grade
 
@@ -197,7 +197,7 @@ class ReviewSession:
         scan = self._scan(scan_id)
         if self._is_hidden(scan) or not scan.index.get("predictions_tsv"):
             return None
-        path = (self.root / scan.index["predictions_tsv"]).with_name(result_name(scan_id))
+        path = inside(self.root, scan.index["predictions_tsv"]).with_name(result_name(scan_id))
         return MotionResult.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def table(self, scope: str = "all") -> Table:
