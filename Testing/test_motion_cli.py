@@ -154,6 +154,15 @@ def test_grade_accepts_volumes_and_legacy_rules(run, tmp_path, weights):
     assert not list((tmp_path / "out").glob("*.html"))
 
 
+def test_explain_one_file(run, tmp_path, weights):
+    from SpineMotionToolsLib.common.volumes import read_volume
+
+    scan = write_scan(tmp_path / "S.AIM", depth=2)
+    options = ("--weights", weights, "--target-grade", 2, "--out", tmp_path / "maps")
+    assert run("motion", "explain", scan, *options)[0] == 0
+    assert read_volume(tmp_path / "maps" / "S_gradcam.mha").array.shape == (2, 50, 60)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
