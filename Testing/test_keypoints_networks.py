@@ -202,3 +202,18 @@ def test_too_small_inputs_and_resizing():
     assert resize(x, (8, 8)) is x
     with torch.device("meta"), pytest.raises(InputError, match="at least 64"):
         ARCHITECTURES["unet"].build()(None, None, torch.zeros(1, 3, 32, 32))
+
+
+def test_bfloat16_is_given_up_when_it_moves_points():
+    """A network with random weights has flat maps, whose peaks jump with any rounding."""
+    torch.manual_seed(0)
+    loaded = weights.LoadedNetwork(StarterNetwork().eval(), weights.STARTER, "a", "", True)
+    image = (picture((512, 256)).astype(np.float32) / 127.5 - 1)[None]
+    rounded = prediction.make_predictor(loaded, Engine(device="cpu", precision="bfloat16", threads=1))
+    rounded.set_image(image)
+    exact = prediction.make_predictor(loaded, CPU)
+    exact.set_image(image)
+    assert np.abs(rounded.predict().points - exact.predict().points).max() <= prediction.LARGEST_ROUNDING_PX
+    if not rounded.engine.bf16:
+        assert any("float32 was used" in note for note in rounded.engine.notes)
+    assert prediction.make_predictor(loaded, Engine(device="cpu")).engine.precision == "float32"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Hints = Mapping[int, tuple[float, float]]
 """Keypoint -> given point (row, column) on the networks' grid."""
+LARGEST_ROUNDING_PX = 0.05  # by bfloat16, on the grid
 REACH = 8  # standard deviations beyond which a hint's Gaussian is below float32's resolution
 
 
@@ -47,14 +48,19 @@ class Prediction:
 
 
 class Predictor:
-    """A network with one picture. `decoding` and `previous` default to what the network was published with."""
+    """A network with one picture. `decoding` defaults to what the network was published with.
+
+    Computes in float32 unless the engine asks for bfloat16, which is given up for a picture whose points it moves.
+    """
 
     def __init__(self, loaded: LoadedNetwork, engine: Engine | None = None, decoding: str | None = None):
+        engine = engine or Engine()
         self.loaded = loaded
-        self.engine = (engine or Engine()).resolve()
+        self.engine = (replace(engine, precision="float32") if engine.precision == "auto" else engine).resolve()
+        self._wanted = self.engine
         self.device = self.engine.device
         self.decoding = decoding or self.default_decoding
-        self.network = self._prepare(copy.deepcopy(loaded.network)).to(self.device)
+        self.network = fold_batch_norm(copy.deepcopy(loaded.network).eval()).to(self.device)
 
     @property
     def default_decoding(self) -> str:
@@ -62,14 +68,27 @@ class Predictor:
 
     def set_image(self, image: np.ndarray) -> None:
         """Take a picture as `preprocessing.network_image` gives it, (1, rows, columns) float32 in -1..1."""
-        raise NotImplementedError
+        self.engine = self._wanted
+        self._take(image)
+        if self.engine.bf16:
+            rounded = self.predict().points
+            self.engine = replace(self._wanted, bf16=False)
+            self._take(image)
+            moved = float(np.abs(self.predict().points - rounded).max())
+            if moved <= LARGEST_ROUNDING_PX:
+                self.engine = self._wanted
+                self._take(image)
+            else:
+                note = f"bfloat16 moved points by {moved:.2f} pixels, so float32 was used."
+                self.engine = replace(self.engine, notes=(*self.engine.notes, note))
 
     def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
         """The keypoints with these hints and the last round's `maps` (None: from scratch)."""
         raise NotImplementedError
 
-    def _prepare(self, network: nn.Module) -> nn.Module:
-        return fold_batch_norm(network.eval())
+    def _take(self, image: np.ndarray) -> None:
+        """Compute and keep what depends on the picture alone."""
+        raise NotImplementedError
 
 
 class PublishedPredictor(Predictor):
@@ -94,7 +113,7 @@ class PublishedPredictor(Predictor):
     def default_decoding(self) -> str:
         return self.architecture.decoding
 
-    def set_image(self, image: np.ndarray) -> None:
+    def _take(self, image: np.ndarray) -> None:
         with torch.inference_mode(), self.engine.autocast():
             self.size = image.shape[-2:]
             tensor = torch.from_numpy(image).to(self.device)[None].expand(1, 3, *self.size)
@@ -181,8 +200,8 @@ class StarterPredictor(Predictor):
     def default_decoding(self) -> str:
         return "windowed"
 
-    def set_image(self, image: np.ndarray) -> None:
-        with torch.inference_mode():
+    def _take(self, image: np.ndarray) -> None:
+        with torch.inference_mode(), self.engine.autocast():
             self._features = self.network.encode(torch.from_numpy(image).to(self.device)[None])
 
     def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
@@ -198,7 +217,9 @@ class StarterPredictor(Predictor):
             last = torch.zeros_like(hint_maps)
             if previous is not None:
                 last = starter.feedback(torch.from_numpy(previous).to(self.device)[None])
-            maps = self.network.decode(self._features, hint_maps, last)[0].float()
+            with self.engine.autocast():
+                maps = self.network.decode(self._features, hint_maps, last)[0]
+            maps = maps.float()
             points = starter.decode_points(maps)[0]
             confidence = starter.feedback(maps)[0].amax((1, 2))
             spread = _spread(

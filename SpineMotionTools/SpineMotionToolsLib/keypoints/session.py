@@ -235,8 +235,10 @@ class Session:
             points_px=state.points, confidence=confidence, spread_px=spread, given=tuple(sorted(state.given)),
             locked=tuple(sorted(state.locked)), absent=tuple(sorted(state.absent)), levels=state.levels,
             accepted=state.accepted, size=self.radiograph.size, region=self.radiograph.region,
-            scale=self.radiograph.scale, name=self.radiograph.name, patient_right_on=self.radiograph.patient_right_on,
-            turned=self.radiograph.turned, notes=(*self.radiograph.notes, *self._remarks(state)), provenance=self.provenance,
+            scale=self.radiograph.scale, name=self.radiograph.name,
+            patient_right_on=self.radiograph.patient_right_on,
+            turned=self.radiograph.turned, notes=(*self.radiograph.notes, *self._remarks(state)),
+            provenance=self.provenance,
         )  # fmt: skip
 
     # --- history on disk ---
