@@ -1,0 +1,66 @@
+"""Corrections that need more than one function of the library: a vertebra drawn by four points, current warnings."""
+
+from dataclasses import replace
+
+import numpy as np
+
+LARGEST_OVERLAP = 0.2  # of two bodies, intersection over union
+
+# The library is imported inside functions: it lies in another module's folder.
+
+
+def addDrawn(spine, points_ras):
+    """The spine with a vertebra drawn by four points (4, 3) in RAS mm, in any order.
+
+    The outline is copied to the slices that show the nearest vertebra. The label is the one that is missing at that
+    place; where none is missing, all are counted anew from the lowest one. Raises InputError for an unfit outline.
+    """
+    from SpineMotionToolsLib.common.errors import InputError
+    from SpineMotionToolsLib.scene.spinenet_points import drawn_outline, nearest_vertebra
+    from SpineMotionToolsLib.spinenet import editing
+    from SpineMotionToolsLib.spinenet.polygons import overlap
+
+    number, outline = drawn_outline(points_ras, spine)
+    for vertebra in spine.vertebrae:
+        if overlap(outline, vertebra.average_polygon_px) > LARGEST_OVERLAP:
+            raise InputError(f"{vertebra.label} lies there already. Drag its corners, or delete it first.")
+    nearest = nearest_vertebra(spine, points_ras.mean(axis=0))
+    slices = sorted({number, *(spine.vertebrae[nearest].slices if nearest is not None else ())})
+    index = sum(v.average_polygon_px[:, 1].mean() < outline[:, 1].mean() for v in spine.vertebrae)
+    label = missingLabel(spine, index)
+    added = editing.add_vertebra(spine, label, slices, np.repeat(outline[None], len(slices), axis=0))
+    if label in spine.labels:
+        try:
+            added = editing.count_from(added, len(added.vertebrae) - 1, added.labels[-1])
+        except InputError:
+            pass  # the count does not fit into a spine: the repeated label is a warning, and the user's to correct
+    return added
+
+
+def missingLabel(spine, index):
+    """The level of a body that comes to lie at `index`: the missing one beside it, else that of the body below."""
+    levels, labels = spine.numbering.levels, spine.labels
+    if not labels:
+        return "L3"  # a guess to begin with
+    if index < len(labels) and labels[index] in levels:
+        below = levels.index(labels[index])
+        return levels[below - 1] if below > 0 and levels[below - 1] not in labels[:index] else labels[index]
+    above = levels.index(labels[-1]) if labels[-1] in levels else len(levels) - 1
+    return levels[min(above + 1, len(levels) - 1)]
+
+
+def withCurrentWarnings(before, after):
+    """The corrected spine with the warnings that are true of it, and without those a correction has settled."""
+    from SpineMotionToolsLib.spinenet.checks import detection_warnings, numbering_warnings
+    from SpineMotionToolsLib.spinenet.numbering import Numbering
+    from SpineMotionToolsLib.spinenet.scans import Scan
+
+    def about(spine):
+        scan = Scan(np.broadcast_to(np.uint8(0), spine.geometry.shape), spine.geometry)  # only its size is looked at
+        usual = set(numbering_warnings(spine.labels, Numbering()))
+        found = [w for w in detection_warnings(spine.vertebrae, scan) if w not in usual]
+        return found + numbering_warnings(spine.labels, spine.numbering)
+
+    settled = set(about(before)) | set(numbering_warnings(before.labels, Numbering()))
+    kept = [w for w in before.warnings if w not in settled]
+    return replace(after, warnings=tuple(dict.fromkeys([*kept, *about(after)])))

@@ -1,0 +1,351 @@
+"""Turns nodes into inputs, reads spines as jobs, corrects them, and hands results to the scene. Needs no panel."""
+
+import os
+
+import numpy as np
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from SpineNetModuleLib import corrections, texts
+from SpineNetModuleLib.history import History
+from SpineNetModuleLib.parameters import SpineNetModuleParameterNode
+
+SAMPLE_FILE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "Resources", "Data", "LumbarMRI.nrrd")
+SAMPLE_WINDOW = (20.0, 150.0)  # gray values; the fat under the skin is far brighter than bone
+SIDE_UNKNOWN = "SideUnknown"
+
+
+class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
+    """From the Python console:
+
+    >>> spine = slicer.util.getModuleLogic("SpineNetModule").read(volumeNode)
+    >>> spine.labels, spine.grade_table().rows, spine.measurements.discs[0].slip_mm
+    """
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.history = History()
+        self._parsed = (None, None)  # the result node's text, and its spine
+
+    def getParameterNode(self):
+        return SpineNetModuleParameterNode(super().getParameterNode())
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        volumeNode,
+        model="spinenet-starter",
+        device="auto",
+        penaliseSkips=True,
+        removeSingleSlices=True,
+        show=True,
+    ):
+        """Read a volume and wait for the result (a `Spine`); with `show`, also put it into the scene.
+
+        Raises InputError, WeightsError or JobError with a sentence that names the next step.
+        """
+        from SpineMotionToolsLib.common.jobs import start_job
+
+        options = dict(
+            model=model,
+            device=device,
+            penalise_skips=penaliseSkips,
+            remove_single_slice_detections=removeSingleSlices,
+        )
+        job = self._start(start_job, "spinenet.tasks:read", volumeNode, options)
+        try:
+            spine = self._spineFrom(job.wait(), volumeNode)
+        finally:
+            job.close()
+        if show:
+            self._showReading(self.getParameterNode(), volumeNode, spine, model)
+        return spine
+
+    def startReading(self, parameterNode, onProgress):
+        """Start reading the chosen volume in a child process; returns the job."""
+        from SpineMotionToolsLib.common.jobs import start_job
+
+        options = dict(
+            model=parameterNode.model,
+            device=parameterNode.device.value,
+            penalise_skips=parameterNode.penaliseSkips,
+            remove_single_slice_detections=parameterNode.removeSingleSlices,
+        )
+        job = self._start(start_job, "spinenet.tasks:read", parameterNode.inputVolume, options, onProgress)
+        job.model = parameterNode.model
+        return job
+
+    def finishReading(self, parameterNode, volumeNode, jobResult):
+        """Put a finished job's spine into the scene; returns the `Spine`."""
+        spine = self._spineFrom(jobResult, volumeNode)
+        self._showReading(parameterNode, volumeNode, spine, jobResult.get("model", parameterNode.model))
+        return spine
+
+    def startUpdate(self, parameterNode, onProgress):
+        """Grade what a correction changed, and measure, in a child process; returns the job."""
+        from SpineMotionToolsLib.common.jobs import start_job
+        from SpineMotionToolsLib.scene import nodes
+
+        options = dict(
+            model=nodes.attribute(parameterNode.result, "Model", parameterNode.model),
+            device=parameterNode.device.value,
+            spine=self.resultOf(parameterNode).to_json(),
+        )
+        return self._start(start_job, "spinenet.tasks:grade", parameterNode.inputVolume, options, onProgress)
+
+    def finishUpdate(self, parameterNode, volumeNode, jobResult):
+        """Show the grades and measurements of a finished update; the corrections stay undoable. Returns the `Spine`."""
+        spine = self._spineFrom(jobResult, volumeNode)
+        self._show(parameterNode, volumeNode, spine)
+        return spine
+
+    def _start(self, start, task, volumeNode, options, onProgress=None):
+        """Write the voxels where the child can read them, and start it; the folder goes with the job."""
+        import tempfile
+
+        from SpineMotionToolsLib.scene import nodes
+
+        volume = nodes.volume_of(volumeNode)
+        folder = tempfile.TemporaryDirectory(prefix="SpineMotionTools-")
+        voxels = os.path.join(folder.name, "scan.npy")
+        np.save(voxels, volume.array, allow_pickle=False)
+        scan = {"voxels_kji": voxels, "ijk_to_ras": volume.ijk_to_ras.tolist(), "name": volume.name}
+        job = start(task, {"scan": scan, **options}, onProgress)
+        job.inputFolder = folder  # removed with the job
+        return job
+
+    def _spineFrom(self, jobResult, volumeNode):
+        from dataclasses import replace
+
+        from SpineMotionToolsLib.scene import nodes
+        from SpineMotionToolsLib.spinenet.results import Spine
+
+        spine = Spine.from_json(jobResult["result"])
+        if nodes.attribute(volumeNode, SIDE_UNKNOWN, False) and texts.sideWarning() not in spine.warnings:
+            spine = replace(spine, warnings=(*spine.warnings, texts.sideWarning()))
+        return spine
+
+    def _showReading(self, parameterNode, volumeNode, spine, model):
+        from SpineMotionToolsLib.scene import nodes
+
+        self._show(parameterNode, volumeNode, spine)
+        nodes.set_attribute(parameterNode.result, "Model", model)
+        self.history = History()
+        self.history.wrote(parameterNode.result.GetText())
+
+    def _show(self, parameterNode, volumeNode, spine):
+        from SpineMotionToolsLib.scene import spinenet
+
+        existing = self._nodes(parameterNode)
+        if existing.result is not None and spinenet.scan_of(existing.result) is not volumeNode:
+            existing = None  # the nodes belong to another scan: keep its result
+        shown = spinenet.show_spine(slicer.mrmlScene, volumeNode, spine, existing, parameterNode.cornersInAllSlices)
+        self.history.wrote(shown.result.GetText())
+        with slicer.util.NodeModify(parameterNode):
+            parameterNode.inputVolume = volumeNode
+            parameterNode.result = shown.result
+            parameterNode.segmentation = shown.segmentation
+            parameterNode.centers = shown.centers
+            parameterNode.corners = shown.corners
+            parameterNode.gradeTable = shown.grades
+            parameterNode.discTable = shown.discs
+            parameterNode.bodyTable = shown.bodies
+            parameterNode.angleTable = shown.angles
+
+    def _nodes(self, parameterNode):
+        from SpineMotionToolsLib.scene.spinenet import SpineNodes
+
+        return SpineNodes(
+            parameterNode.result,
+            parameterNode.segmentation,
+            parameterNode.centers,
+            parameterNode.corners,
+            parameterNode.gradeTable,
+            parameterNode.discTable,
+            parameterNode.bodyTable,
+            parameterNode.angleTable,
+        )
+
+    def resultOf(self, parameterNode):
+        """The `Spine` of the chosen volume, or None when it has not been read."""
+        from SpineMotionToolsLib.scene import spinenet
+
+        node, volume = parameterNode.result, parameterNode.inputVolume
+        if node is None or volume is None or spinenet.scan_of(node) is not volume:
+            return None
+        text = node.GetText()
+        if text != self._parsed[0]:
+            self._parsed = (text, spinenet.spine_of(node))
+        self.history.follow(text)
+        return self._parsed[1]
+
+    # -- corrections ----------------------------------------------------------------------------------------------
+
+    def correct(self, parameterNode, edit):
+        """Make a correction: `edit(spine)` returns the corrected spine (functions of `spinenet.editing`).
+
+        Heights and angles are measured at once; grades of changed discs and disc signal follow with an update. Raises
+        InputError for a correction that makes no sense, and then nothing changes.
+        """
+        from SpineMotionToolsLib.spinenet.pipeline import measure
+
+        before = self.resultOf(parameterNode)
+        after = measure(corrections.withCurrentWarnings(before, edit(before)))
+        self.history.did(before)
+        self._show(parameterNode, parameterNode.inputVolume, after)
+        return after
+
+    def undo(self, parameterNode):
+        """Take the last correction back; returns the spine before it."""
+        return self._travel(parameterNode, self.history.undo)
+
+    def redo(self, parameterNode):
+        """Make the correction again that was taken back last."""
+        return self._travel(parameterNode, self.history.redo)
+
+    def _travel(self, parameterNode, step):
+        spine = step(self.resultOf(parameterNode))
+        self._show(parameterNode, parameterNode.inputVolume, spine)
+        return spine
+
+    def moveDraggedCorner(self, parameterNode):
+        """Take over a corner that was dragged in a view; returns the spine, or None when no corner has moved.
+
+        A corner that makes no outline goes back to where it was, and InputError says why.
+        """
+        from SpineMotionToolsLib.common.errors import InputError
+        from SpineMotionToolsLib.scene import spinenet_points
+        from SpineMotionToolsLib.spinenet import editing
+
+        spine = self.resultOf(parameterNode)
+        moved = spinenet_points.moved_corner(parameterNode.corners, spine) if spine is not None else None
+        if moved is None:
+            return None
+        try:
+            return self.correct(
+                parameterNode,
+                lambda s: editing.move_corner(s, moved.vertebra, moved.slice_number, moved.corner, moved.position_ras),
+            )
+        except InputError:
+            self.showCorners(parameterNode)
+            raise
+
+    def showCorners(self, parameterNode):
+        """Put the corner points where the spine has them, in the middle slices or in all."""
+        from SpineMotionToolsLib.scene import spinenet_points
+
+        spine = self.resultOf(parameterNode)
+        if spine is not None and parameterNode.corners is not None:
+            spinenet_points.show_corners(
+                parameterNode.corners, parameterNode.inputVolume, spine, parameterNode.cornersInAllSlices
+            )
+
+    def startDrawing(self, parameterNode):
+        """A list of points in place mode, for the four corners of a vertebra that was not found; returns its node."""
+        volume = parameterNode.inputVolume
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "New vertebra")
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetPropertiesLabelVisibility(False)
+        node.GetDisplayNode().SetPointLabelsVisibility(False)
+        markups = slicer.modules.markups.logic()
+        markups.SetActiveList(node)
+        markups.StartPlaceMode(True)
+        return node
+
+    def stopDrawing(self, node):
+        """Leave place mode and remove the list of points."""
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        interaction.SetPlaceModePersistence(False)
+        interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+        if slicer.mrmlScene.IsNodePresent(node):
+            node.RemoveAllControlPoints()  # or views that drew them keep them until they are drawn anew
+            slicer.mrmlScene.RemoveNode(node.GetDisplayNode())
+            slicer.mrmlScene.RemoveNode(node)
+
+    def addDrawn(self, parameterNode, node):
+        """Add the vertebra whose four corners lie in the list of points; returns the spine."""
+        points = np.array([node.GetNthControlPointPosition(index) for index in range(4)])
+        return self.correct(parameterNode, lambda spine: corrections.addDrawn(spine, points))
+
+    # -- views and files ------------------------------------------------------------------------------------------
+
+    def jumpToRow(self, parameterNode, table, row, level=None):
+        """Move the views to a row of a table ("grades", "discs", "bodies" or "angles"); returns its vertebra's index.
+
+        `level`: what the row reads, so that a table sorted by the user leads to the right place. Of a disc the vertebra
+        is the upper one, of an angle the one in its middle; None when there is no such row.
+        """
+        from SpineMotionToolsLib.scene import spinenet
+        from SpineMotionToolsLib.scene.spinenet_points import nearest_vertebra
+
+        spine = self.resultOf(parameterNode)
+        if spine is None:
+            return None
+        levels = spinenet.levels_of(spine, table)
+        if level in levels and levels[row : row + 1] != [level]:
+            row = levels.index(level)
+        position = spinenet.place_of(spine, table, row)
+        if position is None:
+            return None
+        spinenet.jump_to(slicer.mrmlScene, parameterNode.inputVolume, position)
+        if table in ("grades", "discs"):
+            return next(disc.upper for disc in spine.discs if disc.level == levels[row])
+        return row if table == "bodies" else nearest_vertebra(spine, position)
+
+    def jumpToMiddle(self, parameterNode):
+        """Move the views to the vertebra in the middle of the spine."""
+        spine = self.resultOf(parameterNode)
+        if spine is not None:
+            self.jumpToRow(parameterNode, "bodies", len(spine.vertebrae) // 2)
+
+    def exportCsv(self, parameterNode, folder):
+        """Write vertebrae, corners, grades, probabilities and measurements as CSV; returns the file names."""
+        from SpineMotionToolsLib.common.files import safe_name
+
+        spine = self.resultOf(parameterNode)
+        grades = "grades_demonstration" if spine.grades_are_demonstration else "grades"
+        tables = {
+            "vertebrae": spine.vertebra_table(),
+            "corners": spine.corner_table(),
+            grades: spine.grade_table(),
+            f"{grades}_probabilities": spine.probability_table(),
+        }
+        if spine.measurements is not None:
+            tables["bodies"] = spine.measurements.vertebra_table()
+            tables["discs"] = spine.measurements.disc_table()
+            tables["angles"] = spine.measurements.angle_table()
+        scan = safe_name(parameterNode.inputVolume.GetName())
+        names = {f"{scan}_spine_{suffix}.csv": table for suffix, table in tables.items()}
+        for name, table in names.items():
+            table.to_csv(os.path.join(folder, name))
+        return list(names)
+
+    def exportReport(self, parameterNode, path):
+        """Write one HTML file with key pictures, grades, measurements and how they were made."""
+        from SpineMotionToolsLib.scene import nodes
+        from SpineMotionToolsLib.spinenet.inputs import read_scan
+        from SpineMotionToolsLib.spinenet.report import spine_report
+
+        scan = read_scan(nodes.volume_of(parameterNode.inputVolume))
+        spine_report(self.resultOf(parameterNode), scan).write(path)
+
+    @staticmethod
+    def scanText(volumeNode):
+        """What the panel says about the chosen volume."""
+        from SpineMotionToolsLib.scene import nodes
+
+        text = texts.scanText(volumeNode)
+        unknown = text and nodes.attribute(volumeNode, SIDE_UNKNOWN, False)
+        return f"{text}<br>{texts.sideWarning()}" if unknown else text
+
+    @staticmethod
+    def loadSample():
+        """A real lumbar MRI that ships with the module, as a volume node; see LumbarMRI.md beside it."""
+        from SpineMotionToolsLib.common.volumes import read_volume
+        from SpineMotionToolsLib.scene import nodes, spinenet
+
+        node = spinenet.add_scan(slicer.mrmlScene, read_volume(SAMPLE_FILE), SAMPLE_WINDOW)
+        nodes.set_attribute(node, SIDE_UNKNOWN, True)
+        return node
