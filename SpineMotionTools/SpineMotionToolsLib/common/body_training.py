@@ -89,7 +89,7 @@ def save(path: Path | str, network: BodyNetwork, trained_on: str) -> None:
 
 
 def evaluate(network: BodyNetwork, sample: Sample, numbers: range) -> dict[str, float]:
-    """Share of pictures with one person found, share of joints found, and their median error as a share of the height."""
+    """Share of pictures with one person found, share of joints found, and their median error / picture height."""
 
     def run(tensor):
         with torch.inference_mode():

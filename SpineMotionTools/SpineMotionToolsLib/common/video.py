@@ -107,6 +107,25 @@ def open_video(source: Path | str | Video, frame_rate_hz: float | None = None) -
     return VideoFile(path)
 
 
+def videos_in(paths: list[Path]) -> list[Path]:
+    """The video files among paths and below folders, sorted; a folder of pictures counts as one video.
+
+    Raises InputError when there are none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        below = [p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith(".")]
+        if not below and any(p.suffix.lower() in PICTURE_SUFFIXES for p in path.iterdir()):
+            below = [path]
+        found += sorted(below)
+    if not found:
+        raise InputError(f"There are no videos in {', '.join(str(p) for p in paths)}. Choose another folder.")
+    return found
+
+
 class FrameVideo(Video):
     """A video whose pictures come from a function of the frame number: arrays, folders, sequences, phantoms."""
 

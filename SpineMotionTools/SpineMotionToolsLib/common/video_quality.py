@@ -110,14 +110,14 @@ class Look:
         return [
             Check(
                 "Black frames",
-                f"{black:.0%}",
+                f"{100 * black:.0f} %",
                 "at most 50 %",
                 black <= 0.5,
                 advice="Cut the dark part off, or film with more light.",
             ),
             Check(
                 "Camera still",
-                f"moving in {moving:.0%} of the looks",
+                f"moving in {100 * moving:.0f} % of the looks",
                 "at most 20 %",
                 moving <= 0.2,
                 stops=False,

@@ -51,7 +51,7 @@ def clips_in_time(video: Video, sightings: Iterable[Sighting], settings: ClipSet
         in_view = seen / max(len(numbers), 1)
         times = (float(start), min(float(end), float(video.duration_s)))
         if in_view < LEAST_IN_VIEW or not windows:
-            yield Clip(*times, in_view, (), None, f"the patient is seen in {in_view:.0%} of the frames")
+            yield Clip(*times, in_view, (), None, f"the patient is seen in {100 * in_view:.0f} % of the frames")
             continue
         frames = [number if number in windows else _nearest(number, windows) for number in picked.tolist()]
         yield Clip(*times, in_view, tuple(frames), _tensor([windows[n] for n in frames], settings))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.common.video import VIDEO_SUFFIXES, Video
+from SpineMotionToolsLib.common.video import Video
 from SpineMotionToolsLib.gait.detectors import (
     BoxList,
     Detector,
@@ -79,29 +79,8 @@ class Person:
         }
 
 
-def videos_in(paths: list[Path]) -> list[Path]:
-    """The video files among paths and below folders, sorted; a folder of pictures counts as one video.
-
-    Raises InputError when there are none.
-    """
-    from SpineMotionToolsLib.common.video import PICTURE_SUFFIXES
-
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        below = [p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith(".")]
-        if not below and any(p.suffix.lower() in PICTURE_SUFFIXES for p in path.iterdir()):
-            below = [path]
-        found += sorted(below)
-    if not found:
-        raise InputError(f"There are no videos in {', '.join(str(p) for p in paths)}. Choose another folder.")
-    return found
-
-
 def patient_of(path: Path, root: Path | None = None) -> str:
-    """A video's patient: the folder it lies in below `root`, else the first 15 characters of its name (as published)."""
+    """A video's patient: the folder it lies in below `root`, else the first 15 characters of its name."""
     if root is not None and root in path.parents and path.parent != root:
         return path.parent.name
     return patient_key(path.name)

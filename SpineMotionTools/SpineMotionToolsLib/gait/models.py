@@ -195,3 +195,31 @@ def _checked(model: GaitModel, settings: ClipSettings) -> ClipSettings:
             f"Set the frames per clip to {least} or more."
         )
     return settings
+
+
+def new_network(name: str, frames: int = 8, start_from: Path | str | None = None) -> nn.Module:
+    """A network to be trained: from scratch, or with the trunk of a Kinetics-400 file and a new head.
+
+    Raises WeightsError when the file's trunk does not fit.
+    """
+    import torch
+
+    from SpineMotionToolsLib.gait import networks
+
+    network = networks.build(name, frames)
+    if start_from is None:
+        if isinstance(network, networks.VideoNet):
+            networks.initialise_from_scratch(network)
+        return network
+    tensors = read_tensors(start_from, strip_prefixes=("module.", "model."))
+    state = network.state_dict()
+    trunk = {k: v for k, v in tensors.items() if "proj." not in k and not k.endswith(("fc.weight", "fc.bias"))}
+    wanted = {k for k in state if "proj." not in k and not k.endswith(("fc.weight", "fc.bias", "num_batches_tracked"))}
+    bad = [k for k in sorted(wanted) if k not in trunk or tuple(trunk[k].shape) != tuple(state[k].shape)]
+    if bad:
+        raise WeightsError(
+            f"{Path(start_from).name} does not fit the trunk of {name} ({len(bad)} tensors, first {bad[0]}). "
+            "Choose the Kinetics-400 file of this network."
+        )
+    network.load_state_dict({k: torch.as_tensor(trunk[k]) for k in trunk if k in state}, strict=False)
+    return network

@@ -64,8 +64,8 @@ class Watch:
         checks = [
             Check(
                 "Patient found",
-                f"in {self.found:.0%} of the frames",
-                f"at least {LEAST_FOUND:.0%}",
+                f"in {100 * self.found:.0f} % of the frames",
+                f"at least {100 * LEAST_FOUND:.0f} %",
                 self.found >= LEAST_FOUND,
                 advice="Draw the region around the patient by hand, or cut the video to the walk.",
             )
@@ -83,8 +83,8 @@ class Watch:
         checks.append(
             Check(
                 "Several people",
-                f"in {several:.0%} of the frames",
-                f"at most {MOST_CROSSED:.0%}",
+                f"in {100 * several:.0f} % of the frames",
+                f"at most {100 * MOST_CROSSED:.0f} %",
                 several <= MOST_CROSSED and not self.several_at_start,
                 stops=False,
                 advice="The shorter of two was taken as the patient; click on the patient if that is wrong.",

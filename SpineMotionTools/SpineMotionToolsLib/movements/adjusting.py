@@ -56,3 +56,27 @@ def turned_points(points: np.ndarray, degree: float, size: tuple[int, int]) -> n
     angle = np.radians(degree)
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return (np.asarray(points, np.float64) + 0.5 - np.array(size) / 2) @ rotation.T + canvas - 0.5
+
+
+def unturned_points(points: np.ndarray, degree: float, size: tuple[int, int]) -> np.ndarray:
+    """The inverse of `turned_points`: points (n,2) of the turned picture in the picture of `size` (width, height)."""
+    origin = turned_points(np.zeros((1, 2)), degree, size)
+    rotation = turned_points(np.eye(2), degree, size) - origin  # rows: images of the unit vectors
+    return (np.asarray(points, np.float64) - origin) @ np.linalg.inv(rotation)
+
+
+def to_adjusted(points: np.ndarray, adjustment: Adjustment, size: tuple[int, int]) -> np.ndarray:
+    """Where points (n,2) of a frame of `size` (width, height) lie in the adjusted 224 x 224 picture."""
+    from PIL import Image
+
+    trunk = adjustment.trunk
+    turned = turned_points(points, adjustment.rough_degree, size)
+    width, height = Image.new("1", size).rotate(adjustment.rough_degree, expand=True).size
+    shifted = turned + [width / 2 - trunk.center_px[0], height / 2 - trunk.center_px[1]]
+    angle = np.radians(trunk.degree)
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    middle = np.array([width, height]) / 2
+    straight = (shifted + 0.5 - middle) @ rotation.T + middle - 0.5
+    side = 3 * trunk.length_px / TRUNK_RATIO
+    corner = (np.array([width, height]) - side) // 2
+    return (straight - corner + 0.5) * (SIDE_PX / side) - 0.5

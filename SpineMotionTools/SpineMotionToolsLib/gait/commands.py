@@ -1,0 +1,194 @@
+"""`spinemotion gait ...`: scoring videos of walks, and cross-validation on labeled ones."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from SpineMotionToolsLib.common.console import progress_bar, say
+
+if TYPE_CHECKING:
+    from SpineMotionToolsLib.gait.results import GaitResult
+
+CITATION = "Please cite: Chen K, et al. Front Neurosci 17 (2023) 1278584, doi 10.3389/fnins.2023.1278584."
+SOME_FAILED = 3
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    """Add score and train."""
+    _add_score(subparsers)
+    _add_train(subparsers)
+
+
+def _command(subparsers, name: str, run, text: str) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=CITATION)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_score(subparsers) -> None:
+    parser = _command(subparsers, "score", _score, "score videos of walks: probability of adult spinal deformity")
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders of them")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for tables and reports")
+    group = parser.add_argument_group("network")
+    group.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint (default: the starter network)")
+    group.add_argument("--network", metavar="NAME", help="architecture, if the file does not tell (e.g. slow_r50)")
+    group.add_argument("--frames", type=int, help="frames per clip (default: from the file)")
+    group.add_argument("--clip-s", type=float, help="seconds per clip (default: from the file)")
+    group.add_argument("--size-px", type=int, help="side of the network's input (default: from the file)")
+    group.add_argument("--mirror", action="store_true", help="average with the mirrored clip")
+    group.add_argument("--points", metavar="FILE", help="body-point model for the trunk's lean, or 'starter'")
+    group = parser.add_argument_group("patient")
+    group.add_argument(
+        "--person",
+        choices=("motion", "region", "boxes", "network"),
+        default="motion",
+        help="how the patient is found: motion before a still background (default), a drawn region, boxes of a file, "
+        "or a torchvision detector",
+    )
+    group.add_argument("--person-file", metavar="FILE", help="boxes (CSV, JSON) or the detector's weights")
+    group.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="FRAME:X1,Y1,X2,Y2",
+        help="a drawn region; once to follow it, more often to correct it",
+    )
+    group.add_argument("--click", metavar="SECOND,X,Y", help="a point on the patient, among several people")
+    group.add_argument("--published", action="store_true", help="the published choice of the patient and timing")
+    group = parser.add_argument_group("output")
+    group.add_argument("--explain", action="store_true", help="activation maps in the report")
+    group.add_argument("--overlay", action="store_true", help="a video with boxes, scores and activation")
+    group.add_argument("--show-faces", action="store_true", help="do not blur faces in the overlay video")
+    group.add_argument("--no-report", action="store_true", help="write no HTML reports")
+    group.add_argument("--ignore-quality", action="store_true", help="score below the quality gate too")
+    group = parser.add_argument_group("computer")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    group.add_argument("--threads", type=int, metavar="N")
+
+
+def _score(options: argparse.Namespace) -> int:
+    from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
+    from SpineMotionToolsLib.common.video import videos_in
+    from SpineMotionToolsLib.gait import report
+    from SpineMotionToolsLib.gait.inputs import patient_of
+    from SpineMotionToolsLib.gait.results import GaitResult
+    from SpineMotionToolsLib.gait.tasks import score
+
+    paths = videos_in(options.videos)
+    root = options.videos[0] if len(options.videos) == 1 and options.videos[0].is_dir() else None
+    results, failed = [], 0
+    with progress_bar("scoring") as progress:
+        for number, path in enumerate(paths):
+
+            def part(done: float, of: float, text: str = "", number: int = number, name: str = path.name) -> None:
+                progress(number + done / max(of, 1e-9), len(paths), f"{name} {text}")
+
+            parameters = _parameters(options, path) | {"patient": patient_of(path, root)}
+            try:
+                result = GaitResult.from_json(score(parameters, part)["result"])
+            except Cancelled:
+                raise
+            except SpineMotionError as error:
+                failed += 1
+                print(f"{path.name}: {error}", file=sys.stderr)
+                continue
+            results.append(result)
+            _say(result)
+    if results:
+        say(f"Summary: {report.write_summary(options.out, results)['summary']}")
+    return SOME_FAILED if failed else 0
+
+
+def _say(result: GaitResult) -> None:
+    starter = " (starter model, not validated on patients)" if result.provenance.starter else ""
+    if result.clips:
+        say(f"{result.video}: {result.answer}, P(ASD) {result.p_asd:.3f} over {len(result.clips)} clips{starter}")
+    else:
+        say(f"{result.video}: not scored. {result.why_not}")
+    for sentence in result.warnings:
+        print(f"  note: {sentence}", file=sys.stderr)
+
+
+def _parameters(options: argparse.Namespace, path: Path) -> dict:
+    regions = dict(_region(text) for text in options.region)
+    settings = {"frames": options.frames, "clip_s": options.clip_s, "size_px": options.size_px}
+    return {
+        "video": str(path),
+        "model": str(options.weights) if options.weights else None,
+        "network": options.network,
+        "model_settings": {name: value for name, value in settings.items() if value is not None},
+        "person": {
+            "way": "region" if regions else options.person,
+            "file": options.person_file,
+            "regions": regions,
+            "click": _numbers(options.click, 3, "--click SECOND,X,Y") if options.click else None,
+            "published": options.published,
+        },
+        "timing": "published" if options.published else "real",
+        "mirror": options.mirror,
+        "points": options.points,
+        "ignore_quality": options.ignore_quality,
+        "folder": str(options.out),
+        "explain": options.explain,
+        "overlay": options.overlay,
+        "faces_hidden": not options.show_faces,
+        "report": not options.no_report,
+        "device": options.device,
+        "precision": options.precision,
+        "threads": options.threads,
+    }
+
+
+def _region(text: str) -> tuple[int, list[float]]:
+    frame, _, box = text.partition(":")
+    return int(_numbers(frame, 1, "--region FRAME:X1,Y1,X2,Y2")[0]), _numbers(box, 4, "--region FRAME:X1,Y1,X2,Y2")
+
+
+def _numbers(text: str, count: int, form: str) -> list[float]:
+    from SpineMotionToolsLib.common.errors import InputError
+
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        raise InputError(f"{text!r} is not understood. Write {form}.")
+    return values
+
+
+def _add_train(subparsers) -> None:
+    parser = _command(subparsers, "train", _train, "cross-validate a network on labeled videos of cropped patients")
+    parser.add_argument("videos", type=Path, metavar="DIR", help="folder with the folders ASD and ASD_not")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and tables")
+    parser.add_argument("--network", default="slow_r50", help="architecture (default: slow_r50)")
+    parser.add_argument("--start-from", type=Path, metavar="FILE", help="Kinetics-400 weights of the same trunk")
+    parser.add_argument("--transfer", choices=("all", "head", "stem_head", "stage_head"), default="all")
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--clip-s", type=float, default=1.0)
+    parser.add_argument("--size-px", type=int, default=224)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from SpineMotionToolsLib.common.report import Report
+    from SpineMotionToolsLib.gait.dataset import labeled_videos
+    from SpineMotionToolsLib.gait.models import ClipSettings, new_network
+    from SpineMotionToolsLib.gait.training import Recipe, cross_validate
+
+    settings = ClipSettings(options.frames, options.clip_s, options.size_px)
+    recipe = Recipe(epochs=options.epochs, transfer=options.transfer)
+
+    def network():
+        return new_network(options.network, options.frames, options.start_from)
+
+    found = cross_validate(network, labeled_videos(options.videos), settings, recipe, options.out, options.folds, say)
+    table = found.table()
+    table.to_csv(options.out / "cross_validation.csv")
+    Report("Gait: cross-validation", options.network).table(table).write(options.out / "cross_validation.html")
+    say(f"Table: {options.out / 'cross_validation.csv'}")
+    return 0
