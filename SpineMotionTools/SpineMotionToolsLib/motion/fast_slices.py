@@ -123,7 +123,10 @@ class SlicePreparer:
         low, high = values.min(), values.max()
         if max(abs(float(low)), abs(float(high))) > 1e30:
             raise InputError(f"Slice {z} has values beyond any unit ({low:g} to {high:g}). Check the scan's file.")
-        return _Plane(values, values.astype(np.float32, copy=False), float(low), float(high))
+        fast = values.astype(np.float32, copy=False)
+        if values.dtype.kind == "i" and low < -np.iinfo(values.dtype).max:
+            fast = np.maximum(fast, -np.float32(np.iinfo(values.dtype).max))  # as the exact path clamps it to -1
+        return _Plane(values, fast, float(low), float(high))
 
     def _repaired(self, values: np.ndarray, z: int, bad: int) -> np.ndarray:
         if not self._replace_nan:
