@@ -263,6 +263,7 @@ def test_threshold_counts_what_goes_to_review(study):
     assert "2 of 3" in study.ui.thresholdCountLabel.text
     study.widget._parameterNode.confidenceThreshold = 55
     assert "1 of 3" in study.ui.thresholdCountLabel.text
+    study.wait(lambda: [row[0] for row in queue(study)] == ["s3"], timeout=10)
 
 
 def test_grading_saves_suggests_and_undoes(study):

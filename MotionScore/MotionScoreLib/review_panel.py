@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 COLUMNS = ("scan", "status", "grade", "agreement", "mine")
-RESTORE_KEY = "SpineMotionTools/MotionScoreReviewer"
+THRESHOLD_REST_MS = 400
 
 
 class ReviewPanel:
@@ -23,6 +23,10 @@ class ReviewPanel:
         self._loadedVolumeID = ""
         self._shortcuts = []
         self._filling = False
+        self._thresholdTimer = qt.QTimer()
+        self._thresholdTimer.setSingleShot(True)
+        self._thresholdTimer.setInterval(THRESHOLD_REST_MS)
+        self._thresholdTimer.connect("timeout()", self._applyThreshold)
         ui = self._ui
         ui.predictButton.connect("clicked(bool)", self.onPredict)
         for grade in range(1, 6):
@@ -46,6 +50,7 @@ class ReviewPanel:
 
     def close(self):
         self.removeShortcuts()
+        self._thresholdTimer.stop()
         self._session = None
 
     def installShortcuts(self):
@@ -118,8 +123,9 @@ class ReviewPanel:
         if not self.folderChosen():
             self._session, self._sessionKey = None, None
             return
-        key = (str(node.datasetFolder), node.reviewer.strip(), node.blindMode, int(node.confidenceThreshold))
+        key = (str(node.datasetFolder), node.reviewer.strip(), node.blindMode)
         if key == self._sessionKey:
+            self._followThreshold()
             return
         from SpineMotionToolsLib.common.errors import SpineMotionError
         from SpineMotionToolsLib.motion.review import ReviewSession
@@ -135,6 +141,16 @@ class ReviewPanel:
             self._session = None
             self._ui.currentScanLabel.text = html.escape(str(error))
         self._sessionKey = key
+
+    def _followThreshold(self):
+        """A moved slider counts at once; statuses on disk follow when it rests, because they may be thousands."""
+        if self._session and int(self._parameters.confidenceThreshold) != self._session.threshold:
+            self._thresholdTimer.start()
+
+    def _applyThreshold(self):
+        if self._session is not None and self._parameters is not None:
+            self._session.configure(threshold=int(self._parameters.confidenceThreshold))
+            self._fillQueue()
 
     def hidesResult(self):
         """True while blind mode must hide the automatic grade of the scan that is shown."""
