@@ -53,12 +53,14 @@ def decode_slice(
     centroid_threshold: float = CENTROID_THRESHOLD,
     departures: Departures = FAITHFUL,
     pixel_spacing_mm: float = 1.0,
+    repeats: Sequence[int] | None = None,
 ) -> SliceDetections:
     """Outlines of one slice from the network's maps (windows, 13, h, w); `shape` is the slice's (rows, columns).
 
-    The spacing only matters with `departures.limits_in_mm`. Windsor et al., MICCAI 2020.
+    The spacing only matters with `departures.limits_in_mm`. `repeats` tells how often each window counts in the
+    centroid map, where repeated edge windows were left out. Windsor et al., MICCAI 2020.
     """
-    heat = centroid_map(maps, windows, shape, departures)
+    heat = centroid_map(maps, windows, shape, departures, repeats)
     centroids = peaks(heat, centroid_threshold)
     found = corners(maps, windows, shape, corner_threshold, departures)
     lost, shared = LOST_CORNER_PX, SHARED_CORNER_PX

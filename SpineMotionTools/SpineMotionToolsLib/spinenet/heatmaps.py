@@ -40,29 +40,42 @@ def peaks(heat_map: np.ndarray, threshold: float) -> np.ndarray:
 
     Returns int64 (n, 2) as (row, column); the first in raster order where several are equally high.
     """
-    labels, count = ndimage.label(heat_map > threshold)
-    if not count:
-        return np.zeros((0, 2), dtype=np.int64)
-    inside = np.flatnonzero(labels)
-    owner, values = labels.ravel()[inside], heat_map.ravel()[inside]
-    order = np.lexsort((inside, -values, owner))
-    first = np.flatnonzero(np.diff(owner[order], prepend=0))
-    winners, heights = inside[order][first], values[order][first]
-    for component in np.flatnonzero(heights <= 0):  # only below a negative threshold: zeros outside win the arg-max
-        winners[component] = np.argmax(np.where(labels == component + 1, heat_map, 0))
+    owner, values, places = components(heat_map, threshold)
+    first = np.flatnonzero(np.diff(owner, prepend=0))
+    winners = places[first]
+    for component in np.flatnonzero(values[first] <= 0):  # only below a negative threshold: zeros outside win
+        inside = np.zeros(heat_map.size, dtype=bool)
+        inside[places[owner == component + 1]] = True
+        winners[component] = np.argmax(np.where(inside, heat_map.ravel(), 0))
     return np.stack(np.unravel_index(winners, heat_map.shape), axis=1).astype(np.int64)
 
 
+def components(heat_map: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pixel above the threshold: its 4-connected component (from 1, in raster order), value and flat index.
+
+    Sorted by component, then by value from the highest, then in raster order.
+    """
+    labels, _ = ndimage.label(heat_map > threshold)
+    inside = np.flatnonzero(labels)
+    owner, values = labels.ravel()[inside], heat_map.ravel()[inside]
+    order = np.lexsort((inside, -values, owner))
+    return owner[order], values[order], inside[order]
+
+
 def centroid_map(
-    maps: np.ndarray, windows: Sequence[Window], shape: tuple[int, int], departures: Departures = FAITHFUL
+    maps: np.ndarray,
+    windows: Sequence[Window],
+    shape: tuple[int, int],
+    departures: Departures = FAITHFUL,
+    repeats: Sequence[int] | None = None,
 ) -> np.ndarray:
     """The mean over patches of the centroid channel, resized to the scan: double (rows, columns), 0 where no patch
     is."""
     total, count = np.zeros(shape), np.zeros(shape)
-    for patch, window in zip(maps, windows):
+    for patch, window, times in zip(maps, windows, repeats or [1] * len(windows)):
         x1, x2, y1, y2 = window.bounds(*shape)
         area = np.s_[y1:y2, x1:x2]
-        weight = _fade(window, shape) if departures.blend_patches else 1.0
+        weight = _fade(window, shape) if departures.blend_patches else float(times)
         total[area] += weight * resize_bilinear(patch[CENTROID_CHANNEL], y2 - y1, x2 - x1)
         count[area] += weight
     return np.divide(total, count, out=np.zeros(shape), where=count > 0)

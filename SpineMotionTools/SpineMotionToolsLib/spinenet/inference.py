@@ -1,26 +1,93 @@
-"""Runs the networks in batches: patches to maps, volumes to logits."""
+"""Runs the networks in batches: patches to maps, volumes to logits.
+
+On a CPU the published detector and grading network run in their fast form (`fast_networks.py`), the grading network in
+bfloat16 where the engine allows it; every decision that rounding could tip is made again by the plain float32 network
+(`certainty.py`). On a GPU the plain networks run as they are, the grading network in bfloat16 under the same guard.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from SpineMotionToolsLib.common.engine import ResolvedEngine
 
+from .certainty import grades_in_doubt, patches_in_doubt, peaks_in_doubt
+from .departures import Departures
 from .grades import HEADS
+from .grouping import SliceDetections, decode_slice
 from .labelling import CLASSES
+from .models import Models
+from .patches import Window
 
 if TYPE_CHECKING:
     from torch import nn
 
-PATCHES_AT_ONCE, VOLUMES_AT_ONCE, DISCS_AT_ONCE = 4, 4, 1
+PATCHES_AT_ONCE, VOLUMES_AT_ONCE, DISCS_AT_ONCE = 12, 4, 1
 
 
-def detect_maps(network: nn.Module, patches: np.ndarray, engine: ResolvedEngine) -> np.ndarray:
-    """Patches float32 (n, 224, 224) -> raw maps float32 (n, 13, 224, 224)."""
-    return _run(network, patches[:, None], engine, PATCHES_AT_ONCE)[0]
+class SliceDetector:
+    """Finds vertebral outlines in the patches of a slice, for slices of one size."""
+
+    def __init__(
+        self,
+        models: Models,
+        engine: ResolvedEngine,
+        windows: list[Window],
+        shape: tuple[int, int],
+        corner_threshold: float,
+        centroid_threshold: float,
+        departures: Departures,
+        pixel_spacing_mm: float,
+    ) -> None:
+        self.models, self.engine, self.departures = models, engine, departures
+        self.windows = list(dict.fromkeys(windows))
+        self.repeats = [windows.count(window) for window in self.windows]
+        self.shape, self.pixel_spacing_mm = shape, pixel_spacing_mm
+        self.thresholds = corner_threshold, centroid_threshold
+        on_cpu = engine.device.type == "cpu"
+        self.fast = models.fast_network("detection") if on_cpu else None
+        self.decided_again = 0
+
+    @property
+    def slices_at_once(self) -> int:
+        return max(1, (self.engine.batch_size or PATCHES_AT_ONCE) // len(self.windows))
+
+    def detect(self, patches: np.ndarray) -> list[SliceDetections]:
+        """Outlines of several slices from their patches, float32 (slices, windows, h, w)."""
+        slices, count = patches.shape[:2]
+        flat = patches.reshape(slices * count, *patches.shape[2:])
+        maps = self._maps(flat, self.fast or self.models.network("detection"))
+        return [self._decide(flat[i : i + count], maps[i : i + count]) for i in range(0, len(flat), count)]
+
+    def _decide(self, patches: np.ndarray, maps: np.ndarray) -> SliceDetections:
+        if self.fast is None:
+            return self._decode(maps)
+        doubt = patches_in_doubt(maps, self.thresholds[0], not self.departures.fractional_vectors)
+        if doubt.any():
+            maps[doubt] = self._again(patches[doubt])
+        found = self._decode(maps)
+        if peaks_in_doubt(found.centroid_map, self.thresholds[1]):
+            maps[~doubt] = self._again(patches[~doubt])
+            found = self._decode(maps)
+        return found
+
+    def _decode(self, maps: np.ndarray) -> SliceDetections:
+        return decode_slice(
+            maps, self.windows, self.shape, *self.thresholds, self.departures, self.pixel_spacing_mm, self.repeats
+        )
+
+    def _again(self, patches: np.ndarray) -> np.ndarray:
+        self.decided_again += len(patches)
+        if not len(patches):
+            return np.zeros((0, 13, *patches.shape[1:]), dtype=np.float32)
+        return self._maps(patches, self.models.network("detection"), at_once=1)
+
+    def _maps(self, patches: np.ndarray, network: nn.Module, at_once: int = PATCHES_AT_ONCE) -> np.ndarray:
+        return _run(network, patches[:, None], self.engine, at_once)[0]
 
 
 def appearance_logits(network: nn.Module, volumes: np.ndarray, engine: ResolvedEngine) -> np.ndarray:
@@ -37,27 +104,52 @@ def context_output(network: nn.Module, engine: ResolvedEngine) -> Callable[[np.n
     return lambda image: _run(network, image, engine, 1)[0]
 
 
-def grade_logits(network: nn.Module, volumes: np.ndarray, engine: ResolvedEngine) -> list[np.ndarray]:
+def grade_logits(models: Models, volumes: np.ndarray, engine: ResolvedEngine) -> list[np.ndarray]:
     """Disc volumes (n, 9, 112, 224) -> logits of each head (n, classes)."""
     if not len(volumes):
         return [np.zeros((0, head.classes), dtype=np.float32) for head in HEADS]
-    return _run(network, volumes[:, None].astype(np.float32), engine, DISCS_AT_ONCE)
+    discs = volumes[:, None].astype(np.float32)
+    on_cpu = engine.device.type == "cpu"
+    fast = models.fast_network("grading", engine.bf16) if on_cpu else None
+    if fast is None and (on_cpu or not engine.bf16):
+        return _run(models.network("grading"), discs, engine, DISCS_AT_ONCE)
+    logits = _run(fast or models.network("grading"), discs, engine, DISCS_AT_ONCE, autocast=fast is None)
+    doubt = grades_in_doubt(logits, engine.precision)
+    if doubt.any():
+        plain = _run(models.network("grading"), discs[doubt], engine, DISCS_AT_ONCE)
+        for of_head, again in zip(logits, plain):
+            of_head[doubt] = again
+    return logits
 
 
-def _run(network: nn.Module, inputs: np.ndarray, engine: ResolvedEngine, at_once: int) -> list[np.ndarray]:
+def _run(
+    network: nn.Module, inputs: np.ndarray, engine: ResolvedEngine, at_once: int, autocast: bool = False
+) -> list[np.ndarray]:
     """The network's outputs (a tensor or a tuple of them) over all inputs, as float32 arrays."""
+    from contextlib import nullcontext
+
     import torch
 
     network = network.to(engine.device)
+    size = engine.batch_size or at_once
     parts: list[list[np.ndarray]] = []
-    with torch.inference_mode():
-        for batch in _batches(inputs, engine.batch_size or at_once):
-            outputs = network(torch.from_numpy(np.ascontiguousarray(batch)).to(engine.device))
+    with torch.inference_mode(), _full_float32(), engine.autocast() if autocast else nullcontext():
+        for start in range(0, len(inputs), size):
+            batch = np.ascontiguousarray(inputs[start : start + size])
+            outputs = network(torch.from_numpy(batch).to(engine.device))
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             parts.append([y.float().cpu().numpy() for y in outputs])
     return [np.concatenate(each) for each in zip(*parts)]
 
 
-def _batches(inputs: Sequence, size: int) -> Iterator:
-    for start in range(0, len(inputs), size):
-        yield inputs[start : start + size]
+@contextmanager
+def _full_float32():
+    """GPUs otherwise round float32 convolutions to 10 bits (TF32), which moves corners."""
+    from torch.backends import cudnn
+
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before

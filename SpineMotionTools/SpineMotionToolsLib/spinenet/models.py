@@ -46,6 +46,7 @@ class Models:
     """A set of networks and how results made with it are to be read.
 
     `sources` holds a weight file or a network for each of `PARTS`; a set without "grading" cannot grade, and so on.
+    `keep_loaded` keeps large networks in memory between scans, which needs 4 GB for the published set.
     """
 
     sources: dict[str, Path | nn.Module]
@@ -55,7 +56,9 @@ class Models:
     departures: Departures = FAITHFUL
     corner_threshold: float = CORNER_THRESHOLD
     centroid_threshold: float = CENTROID_THRESHOLD
+    keep_loaded: bool = False
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
+    _fast: dict[tuple[str, bool], Any] = field(default_factory=dict, repr=False)
 
     def network(self, part: str) -> nn.Module:
         """The network of a part in evaluation mode; raises WeightsError when there is none or its file is unfit."""
@@ -68,8 +71,20 @@ class Models:
         return self._loaded[part]
 
     def release(self, part: str) -> None:
-        """Forget a network that was read from a file; it is read again when needed."""
+        """Forget a large network that was read from a file, unless `keep_loaded`; it is read again when needed."""
+        if self.keep_loaded or self.starter or not isinstance(self.sources.get(part), (str, Path)):
+            return
         self._loaded.pop(part, None)
+        for name in [name for name in self._fast if name[0] == part]:
+            del self._fast[name]
+
+    def fast_network(self, part: str, bf16: bool = False) -> nn.Module | None:
+        """The CPU's fast form of a published network, which differs by rounding; None for other networks."""
+        from .fast_networks import accelerated
+
+        if (part, bf16) not in self._fast:
+            self._fast[part, bf16] = accelerated(self.network(part), bf16)
+        return self._fast[part, bf16]
 
     @property
     def sha256(self) -> str:

@@ -23,8 +23,8 @@ from .checks import detection_warnings, grading_warnings
 from .departures import Departures
 from .discs import disc_volumes, stack_outlines
 from .grades import HEADS
-from .grouping import SLICE_OVERLAP, VertebraOutline, decode_slice, group_slices
-from .inference import appearance_logits, context_output, detect_maps, grade_logits
+from .grouping import SLICE_OVERLAP, VertebraOutline, group_slices
+from .inference import SliceDetector, appearance_logits, context_output, grade_logits
 from .inputs import read_scan
 from .labelling import Labelling, label_probabilities, label_vertebrae, softmax
 from .measurements import measure_spine
@@ -131,12 +131,11 @@ def grade(
     lowest = len(spine.vertebrae) - 1
     volumes = disc_volumes(scan.array, stacked, [lowest - d.lower for d in wanted])
     usable = [volume.is_usable for volume in volumes]
-    network = models.network("grading")
     probabilities: list[list[np.ndarray]] = []
     for number, volume in enumerate(volumes):
         progress(number, len(volumes), f"Grading {volume.level}")
         if usable[number]:
-            logits, _ = run_with_fallback(lambda on, v=volume: grade_logits(network, v.volume[None], on), engine)
+            logits, _ = run_with_fallback(lambda on, v=volume: grade_logits(models, v.volume[None], on), engine)
             probabilities.append([softmax(y[0].astype(np.float64)) for y in logits])
         else:
             probabilities.append([])
@@ -166,23 +165,23 @@ def _detect(
     """Outlines of all vertebrae, top to bottom, and their labelling."""
     image = scan.array.astype(np.float32) if departures.float_resampling else scan.array
     rows, columns, slices = image.shape
-    windows = split(image.shape, scan.pixel_spacing_mm)
-    unique = list(dict.fromkeys(windows))
-    network = models.network("detection")
-    found = []
-    for s in range(slices):
-        progress(s, slices + 2, f"Looking at slice {s + 1} of {slices}")
-        maps = dict(zip(unique, detect_maps(network, cut_patches(image[..., s], unique), engine)))
-        detections = decode_slice(
-            [maps[w] for w in windows],
-            windows,
-            (rows, columns),
-            options.corner_threshold or models.corner_threshold,
-            options.centroid_threshold or models.centroid_threshold,
-            departures,
-            scan.pixel_spacing_mm,
-        )
-        found.append(detections.polygons)
+    detector = SliceDetector(
+        models,
+        engine,
+        split(image.shape, scan.pixel_spacing_mm),
+        (rows, columns),
+        models.corner_threshold if options.corner_threshold is None else options.corner_threshold,
+        models.centroid_threshold if options.centroid_threshold is None else options.centroid_threshold,
+        departures,
+        scan.pixel_spacing_mm,
+    )
+    found: list[np.ndarray] = []
+    for start in range(0, slices, detector.slices_at_once):
+        progress(start, slices + 2, f"Looking at slice {start + 1} of {slices}")
+        group = range(start, min(start + detector.slices_at_once, slices))
+        patches = np.stack([cut_patches(np.ascontiguousarray(image[..., s]), detector.windows) for s in group])
+        found += [detections.polygons for detections in detector.detect(patches)]
+    models.release("detection")
     keep_single = slices == 1 or not options.remove_single_slice_detections
     outlines = group_slices(found, options.group_across_slices_threshold, not keep_single, departures)
     progress(slices, slices + 2, "Naming vertebrae")

@@ -1,0 +1,64 @@
+"""Decisions that rounding could tip: found here, so that they are made again in plain float32 (`inference.py`).
+
+Faster arithmetic changes the networks' outputs by a known small amount. Corners are whole pixels, vectors whole
+numbers and grades classes, so results are either exactly those of the plain network or, where two values are that
+close, in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .heatmaps import components, peaks
+
+HEAT_ROUNDING, VECTOR_ROUNDING = 1e-5, 2e-5
+"""Largest difference between the fast and the plain detector, as a part of a map's largest value (about twice the
+seen)."""
+
+LOGIT_ROUNDING = {"float32": 2e-5, "bfloat16": 4e-3}
+"""Largest difference of two logits between fast and plain grading, as a part of the range of a disc's logits."""
+
+
+def peaks_in_doubt(heat_map: np.ndarray, threshold: float) -> bool:
+    """Whether rounding could move, add or remove a peak of this map."""
+    rounding = HEAT_ROUNDING * float(np.abs(heat_map).max())
+    if (np.abs(heat_map - threshold) <= rounding).any():
+        low, high = peaks(heat_map, threshold - rounding), peaks(heat_map, threshold + rounding)
+        if low.shape != high.shape or (low != high).any():
+            return True
+    owner, values, _ = components(heat_map, threshold)
+    same = owner[1:] == owner[:-1]
+    first = np.concatenate([[True], ~same[:-1]]) if len(same) else same
+    return bool(((values[:-1] - values[1:] <= 2 * rounding) & same & first).any())
+
+
+def patches_in_doubt(maps: np.ndarray, threshold: float, truncated: bool) -> np.ndarray:
+    """Patches (n,) of maps (n, 13, h, w) with a corner in doubt, or (where vectors are truncated) a vector."""
+    return np.array([_patch_in_doubt(patch, threshold, truncated) for patch in maps], dtype=bool)
+
+
+def _patch_in_doubt(patch: np.ndarray, threshold: float, truncated: bool) -> bool:
+    for k in range(4):
+        if patch[k].max() <= threshold * (1 - HEAT_ROUNDING):
+            continue
+        if peaks_in_doubt(patch[k], threshold):
+            return True
+        rows, columns = peaks(patch[k], threshold).T
+        for channel in (5 + k, 9 + k) if truncated else ():
+            values = patch[channel, rows, columns]
+            whole = np.rint(values)
+            rounding = VECTOR_ROUNDING * float(np.abs(patch[channel]).max())
+            if ((np.abs(values - whole) <= rounding) & (whole != 0)).any():
+                return True
+    return False
+
+
+def grades_in_doubt(logits: Sequence[np.ndarray], precision: str) -> np.ndarray:
+    """Discs (n,) for which the class of some head could change; `logits`: (n, classes) of each head."""
+    together = np.concatenate(logits, axis=1)
+    rounding = LOGIT_ROUNDING[precision] * np.ptp(together, axis=1)
+    ordered = [np.sort(of_head, axis=1) for of_head in logits]
+    margins = np.min([o[:, -1] - o[:, -2] for o in ordered], axis=0)
+    return margins <= rounding
