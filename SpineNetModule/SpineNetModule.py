@@ -125,6 +125,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         self.jobs.cancel()
         self.corrections.stopDrawing()
+        self.logic.forgetCorrections()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
@@ -197,7 +198,9 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.summaryLabel.text = texts.summaryText(spine)
         tables = {"grades": "gradeTable", "discs": "discTable", "bodies": "bodyTable", "angles": "angleTable"}
         shown = node.shownTable.value if node else "grades"
-        ui.resultTableView.setMRMLTableNode(getattr(node, tables[shown]) if spine is not None else None)
+        table = getattr(node, tables[shown]) if spine is not None else None
+        if ui.resultTableView.mrmlTableNode() is not table:  # setting it again would take the selection away
+            ui.resultTableView.setMRMLTableNode(table)
         ui.resultTableView.visible = ui.tableComboBox.visible = spine is not None
         ui.gradesNoteLabel.text = texts.gradesNote(spine) if spine is not None and shown == "grades" else ""
         ui.gradesNoteLabel.visible = bool(ui.gradesNoteLabel.text)
@@ -251,6 +254,10 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.jobs.running:
             self.jobs.cancel()
             return
+        with slicer.util.tryWithErrorDisplay(_("The grades were not updated."), waitCursor=True):
+            from SpineMotionToolsGui.dependencies import ensureInferencePackages
+
+            ensureInferencePackages()
         self.startUpdate()
 
     def startUpdate(self):

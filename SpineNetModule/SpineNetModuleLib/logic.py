@@ -131,7 +131,7 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
 
         self._show(parameterNode, volumeNode, spine)
         nodes.set_attribute(parameterNode.result, "Model", model)
-        self.history = History()
+        self.forgetCorrections()
         self.history.wrote(parameterNode.result.GetText())
 
     def _show(self, parameterNode, volumeNode, spine):
@@ -195,6 +195,10 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
         self.history.did(before)
         self._show(parameterNode, parameterNode.inputVolume, after)
         return after
+
+    def forgetCorrections(self):
+        """Start a new history: nothing can be undone; the result still lists its corrections."""
+        self.history = History()
 
     def undo(self, parameterNode):
         """Take the last correction back; returns the spine before it."""
