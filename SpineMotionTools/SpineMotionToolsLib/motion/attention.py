@@ -11,9 +11,8 @@ from torch import Tensor
 
 from SpineMotionToolsLib.common.engine import ResolvedEngine
 from SpineMotionToolsLib.common.progress import Progress, no_progress
-from SpineMotionToolsLib.motion.ensemble import to_input
 from SpineMotionToolsLib.motion.members import Ensemble
-from SpineMotionToolsLib.motion.networks import CLASSES, INPUT_PX, MotionNet
+from SpineMotionToolsLib.motion.networks import CLASSES, INPUT_PX, FastMember, fold
 from SpineMotionToolsLib.motion.results import MotionResult
 from SpineMotionToolsLib.motion.slices import square_pads
 
@@ -36,42 +35,43 @@ def attention_volume(
 
     For the other arguments see `pipeline.explain`.
     """
-    nets = [MotionNet.from_tensors(member.tensors).to(engine.device) for member in ensemble.members]
+    members = [FastMember(member.tensors, engine.device, torch.float32) for member in ensemble.members]
     width, height, _ = volume.shape
     size, top, _, left, _ = square_pads(width, height)
     with torch.inference_mode():
         for done, (z, image) in enumerate(zip(indices.tolist(), images)):
-            x = to_input(image).to(engine.device)
-            target = (target_grade or result.grade if mode == "published" else int(result.slice_grades[z])) - 1
-            target = min(max(target, 0), CLASSES - 1)
+            folded = fold(torch.from_numpy(image).to(engine.device).float())
             if mode == "published":
-                maps = [scaled(upsampled(grad_cam(net, x, target))) for net in nets]
+                target = min(max(target_grade or result.grade, 1), CLASSES) - 1
+                maps = [scaled(upsampled(grad_cam(member, folded, target))) for member in members]
+                mean = torch.stack(maps).mean(dim=0)
             else:
+                target = int(result.slice_grades[z]) - 1
                 voted = result.member_grades[:, z] == result.slice_grades[z]
-                maps = [upsampled(grad_cam(net, x, target, of="logit")) for net, vote in zip(nets, voted) if vote]
-            square = upsampled(torch.stack(maps).mean(dim=0), size)
-            volume[:, :, z] = square[0, 0, top : top + width, left : left + height].cpu().numpy()
+                maps = [grad_cam(member, folded, target, "logit") for member, vote in zip(members, voted) if vote]
+                mean = upsampled(torch.stack(maps).mean(dim=0))
+            square = upsampled(mean, size)[0, 0]
+            volume[:, :, z] = square[top : top + width, left : left + height].cpu().numpy()
             progress(done + 1, len(indices), f"slice {z + 1}")
     highest = volume.max()
     if highest > 0:
         volume /= highest
 
 
-def grad_cam(net: MotionNet, x: Tensor, target: int, of: str = "probability") -> Tensor:
+def grad_cam(member: FastMember, folded: Tensor, target: int, of: str = "probability") -> Tensor:
     """Map (N, 1, 28, 28) of one member for one class, from the gradient of its probability or its logit.
 
     The features reach the head only through their spatial mean, so the gradient has a closed form: no backward pass.
     """
-    features = net.features(x)
-    hidden = net.fc1(features.mean(dim=(2, 3)))
-    logits = net.fc2(F.relu(hidden))
+    features = member.features(folded)
+    hidden, logits = member.head(features.mean(dim=(2, 3)))
     direction = torch.zeros_like(logits)
     direction[:, target] = 1
     if of == "probability":
         probabilities = logits.softmax(dim=1)
         direction = probabilities[:, target, None] * (direction - probabilities)
-    gradient = ((direction @ net.fc2.weight) * (hidden > 0)) @ net.fc1.weight
-    weights = gradient / features[0, 0].numel()
+    weight1, _, weight2, _ = member.dense
+    weights = ((direction @ weight2) * (hidden > 0)) @ weight1 / features[0, 0].numel()
     return F.relu((weights[:, :, None, None] * features).sum(dim=1, keepdim=True))
 
 

@@ -14,15 +14,17 @@ import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError
 
+UNKNOWN = "unknown"
 UNIT_LABELS = {
     "native": "native",
     "mu": "1/cm",
     "hu": "HU",
     "density": "mg HA/ccm",
     "density-from-hu": "mg HA/ccm, from HU truncated to integers",
+    UNKNOWN: "unit not known, as stored",
 }
 """The units a scan can be scored in, and how they are written. `density-from-hu` is what the published Keras
-ensemble saw: its reader truncated HU to integers before it computed the density."""
+ensemble saw: its reader truncated HU to integers before it computed the density. `unknown` is never converted."""
 
 _SYNONYMS = {"none": "native", "bmd": "density", "mg ha/ccm": "density", "1/cm": "mu"}
 
@@ -83,7 +85,8 @@ class Calibration:
         if unit == "native":
             return values
         if unit == "density-from-hu":
-            hu = np.trunc(self.from_native(values, "hu").astype(np.float64))
+            scale, shift = self._line("hu")
+            hu = np.trunc(np.asarray(values, dtype=np.float64) * scale + shift)
             return hu * (self.density_slope * self.mu_water / 1000) + (
                 self.density_intercept + self.density_slope * self.mu_water
             )

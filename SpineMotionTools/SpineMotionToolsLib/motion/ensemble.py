@@ -19,10 +19,12 @@ from SpineMotionToolsLib.common.engine import ResolvedEngine
 from SpineMotionToolsLib.motion.members import Ensemble
 from SpineMotionToolsLib.motion.networks import CLASSES, FastMember, MotionNet, fold
 
-# How wrong bfloat16 is depends on weights and images, so it is measured on the scan itself: the first slices and one
-# in sixteen later go through both precisions, as does every slice that is decided again.
+# How wrong bfloat16 is depends on the weights and grows with the size of a slice's features, so it is measured on the
+# scan itself, relative to that size: on the first slices, on one in sixteen later, on any slice whose features are
+# larger or smaller than those measured before, and on every slice that is decided again.
 AUDIT_FIRST = 4
 AUDIT_EVERY = 16
+UNLIKE = 1.25
 SAFETY = 4.0
 """A bfloat16 vote stands when its lead exceeds four times the largest error seen of that member."""
 BFLOAT16_STEP = 2.0**-8
@@ -30,6 +32,8 @@ BFLOAT16_STEP = 2.0**-8
 
 FLOAT32_TOLERANCE = 1e-4
 """Lead, relative to the largest logit, below which the order of float32 sums could matter; the errors are near 2e-7."""
+
+TINY = np.float32(1e-30)
 
 REFERENCE_BATCH = 8
 """Slices a batch in the published order. Even the dense layers' last bits depend on it."""
@@ -53,9 +57,12 @@ class Scorer:
         self._bfloat16 = [FastMember(tensors, engine.device, torch.bfloat16) for tensors in weights if self.coarse]
         self._reference = [MotionNet.from_tensors(tensors) for tensors in weights]
         self.largest_error = np.zeros(len(ensemble))
-        """(M,) largest error of a difference of two logits seen in bfloat16."""
+        """(M,) largest error of a difference of two logits seen in bfloat16, per size of features."""
+        self._sizes = np.tile([np.inf, 0.0], (len(ensemble), 1))
+        """(M, 2) smallest and largest size of features measured."""
         self._count = count
         self._leads: list[np.ndarray] = []
+        """(M,) a slice: the bfloat16 lead per size of features, infinite where float32 decided."""
         self.decided_again = 0
 
     @property
@@ -70,27 +77,28 @@ class Scorer:
             return self.score_exactly(images, positions)
         with self._computing():
             levels = torch.from_numpy(images)
-            logits = self._logits(self._bfloat16, levels.bfloat16())
+            logits, sizes = self._logits(self._bfloat16, levels.bfloat16())
             leads = lead(logits)
             audited = (positions < AUDIT_FIRST) | (positions % AUDIT_EVERY == 0)
-            bound = np.maximum(SAFETY * self.largest_error[:, None], BFLOAT16_STEP * np.abs(logits).max(axis=2))
-            again = audited | ~(leads > bound)
+            low, high = self._sizes.T[:, :, None]
+            audited = audited | (sizes < low / UNLIKE) | (sizes > high * UNLIKE)
+            floor = BFLOAT16_STEP * np.abs(logits).max(axis=2)
+            again = audited | ~(leads > np.maximum(SAFETY * self.largest_error[:, None] * sizes, floor))
             for member in np.flatnonzero(again.any(axis=1)):
                 chosen = again[member]
-                exact = self._logits(self._float32[member : member + 1], levels[chosen].float())[0]
-                error = np.ptp(logits[member, chosen] - exact, axis=1).max()
-                self.largest_error[member] = max(self.largest_error[member], error)
+                exact = self._logits(self._float32[member : member + 1], levels[chosen].float())[0][0]
+                self._measure(member, logits[member, chosen] - exact, sizes[member, chosen])
                 logits[member, chosen] = exact
             probabilities = self._settled(images, positions, logits, again)
         self.decided_again += int((again & ~audited).sum())
-        self._leads.extend(np.where(again, np.inf, leads).T)
+        self._leads.extend(np.where(again, np.inf, leads / np.maximum(sizes, TINY)).T)
         return probabilities
 
     def score_exactly(self, images: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """(M, n, 5) float32 probabilities of the slices at these positions, with every vote decided in float32."""
         with self._computing():
             levels = torch.from_numpy(images).to(self.engine.device)
-            logits = self._logits(self._float32, levels.float())
+            logits, _ = self._logits(self._float32, levels.float())
             return self._settled(images, positions, logits, np.ones(logits.shape[:2], dtype=bool))
 
     def doubtful(self) -> np.ndarray:
@@ -99,9 +107,16 @@ class Scorer:
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero((np.array(self._leads) <= SAFETY * self.largest_error).any(axis=1))
 
-    def _logits(self, members: list[FastMember], levels: torch.Tensor) -> np.ndarray:
+    def _measure(self, member: int, errors: np.ndarray, sizes: np.ndarray) -> None:
+        relative = np.ptp(errors, axis=1) / np.maximum(sizes, TINY)
+        self.largest_error[member] = max(self.largest_error[member], relative.max())
+        low, high = self._sizes[member]
+        self._sizes[member] = min(low, sizes.min()), max(high, sizes.max())
+
+    def _logits(self, members: list[FastMember], levels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         folded = fold(levels)
-        return np.stack([member.logits(folded).cpu().numpy() for member in members])
+        logits, sizes = zip(*(member.logits(folded) for member in members))
+        return np.stack([each.cpu().numpy() for each in logits]), np.stack([each.cpu().numpy() for each in sizes])
 
     def _settled(self, images: np.ndarray, positions: np.ndarray, logits: np.ndarray, exact: np.ndarray) -> np.ndarray:
         """Probabilities from logits; float32 leads within the order of summation go to the published order."""

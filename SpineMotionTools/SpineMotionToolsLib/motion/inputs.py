@@ -12,12 +12,11 @@ import numpy as np
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.geometry import LPS_TO_RAS
 from SpineMotionToolsLib.common.volumes import Volume, read_volume
-from SpineMotionToolsLib.motion.calibration import UNIT_LABELS, Calibration, unit_name
+from SpineMotionToolsLib.motion.calibration import UNIT_LABELS, UNKNOWN, Calibration, unit_name
 from SpineMotionToolsLib.motion.limb import Box, limb_box
 from SpineMotionToolsLib.motion.results import ScanInfo
 from SpineMotionToolsLib.motion.scanco import looks_like_scanco, read_array, read_header, read_slices
 
-UNKNOWN_UNIT = "unknown"
 LEGACY_UNIT = "density-from-hu"
 WHOLE_BYTES = 1 << 28
 """ITK files up to this size are read at once; of larger ones, blocks of slices."""
@@ -89,8 +88,7 @@ def open_scan(
         unit = None if like.unit == like.stored_unit else like.unit
         crop = like.crop_box or "none"
     scan = _opened(source)
-    known = stored_unit or scan.info.stored_unit
-    known = known if known == UNKNOWN_UNIT else unit_name(known)
+    known = unit_name(stored_unit or scan.info.stored_unit)
     info = replace(
         scan.info,
         name=name or scan.info.name,
@@ -98,8 +96,9 @@ def open_scan(
         calibration=calibration or scan.info.calibration,
     )
     scanco = info.format.startswith(("AIM", "ISQ"))
-    wanted = unit_name(unit) if unit and unit != "auto" else LEGACY_UNIT if legacy and scanco else known
-    if wanted == "native" and known == UNKNOWN_UNIT:  # the numbers as they are
+    as_stored = LEGACY_UNIT if legacy and scanco else known
+    wanted = as_stored if unit in (None, "", "auto", UNKNOWN) else unit_name(unit)
+    if wanted == "native" and known == UNKNOWN:  # the numbers as they are
         info = replace(info, stored_unit="native")
     _check_unit(info, wanted, scan.calibration_fault)
     whole, box = info, _crop_box(scan, crop)
@@ -110,6 +109,10 @@ def open_scan(
         info = replace(info, crop_box=box, ijk_to_ras=matrix, shape_xyz=(x1 - x0, y1 - y0, info.shape_xyz[2]))
     opened = ScanSource(replace(info, unit=wanted), whole, _read=scan.read)
     opened.warnings += _cautions(opened)
+    if scan.any_slice_is_cheap and _seems_a_mask(opened):
+        opened.warnings.append(
+            "The scan seems to be a mask: it holds two different values only. Grade the scan itself."
+        )
     return opened
 
 
@@ -145,6 +148,7 @@ class _Opened:
     info: ScanInfo
     read: Callable[[int, int], np.ndarray]
     calibration_fault: str = "The scan has no calibration."
+    any_slice_is_cheap: bool = True
 
 
 def _opened(source: Source, masks: bool = False) -> _Opened:
@@ -179,7 +183,7 @@ def _from_volume(volume: Volume, format: str = "") -> _Opened:
     try:
         stored = unit_name(volume.unit)
     except InputError:
-        stored = UNKNOWN_UNIT
+        stored = UNKNOWN
     info = ScanInfo(volume.name or "scan", array.shape[::-1], volume.ijk_to_ras, stored, stored, format=format)
     return _Opened(info, lambda first, end: array[first:end])
 
@@ -217,9 +221,9 @@ def _from_itk(path: Path) -> _Opened:
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
     matrix[:3, 3] = reader.GetOrigin()
-    info = ScanInfo(path.stem, size, LPS_TO_RAS @ matrix, UNKNOWN_UNIT, UNKNOWN_UNIT, format=path.suffix[1:].upper())
+    info = ScanInfo(path.stem, size, LPS_TO_RAS @ matrix, UNKNOWN, UNKNOWN, format=path.suffix[1:].upper())
     blocks = _Blocks(reader, size)
-    return _Opened(info, blocks.read)
+    return _Opened(info, blocks.read, any_slice_is_cheap=False)
 
 
 class _Blocks:
@@ -256,7 +260,7 @@ class _Blocks:
 def _check_unit(info: ScanInfo, wanted: str, fault: str) -> None:
     if wanted == info.stored_unit:
         return
-    if info.stored_unit == UNKNOWN_UNIT:
+    if info.stored_unit == UNKNOWN:
         raise InputError(
             f"The unit of {info.name} is not known, so it cannot be converted to {UNIT_LABELS[wanted]}. State the "
             "unit it is stored in and its calibration, or choose the unit 'auto' to score the numbers as they are."
@@ -294,9 +298,10 @@ def _cautions(scan: ScanSource) -> list[str]:
         cautions.append("The scan was scored uncropped. The framing of a scan changes its grade; crop it to the limb.")
     if depth == 1:
         cautions.append("The scan is a single slice, so its smoothing had no neighbors; grades of whole stacks differ.")
-    samples = [np.unique(scan.read_slice(z)) for z in sorted({0, depth // 2, depth - 1})]
-    if 1 < len(np.unique(np.concatenate(samples))) <= 2:
-        cautions.append(
-            "The scan seems to be a mask: it holds two different values only. Grade the scan it is made of."
-        )
     return cautions
+
+
+def _seems_a_mask(scan: ScanSource) -> bool:
+    step = max(1, max(scan.info.shape_xyz[:2]) // 256)
+    samples = [np.unique(scan.read_slice(z)[::step, ::step]) for z in sorted({0, scan.depth // 2, scan.depth - 1})]
+    return len(np.unique(np.concatenate(samples))) == 2

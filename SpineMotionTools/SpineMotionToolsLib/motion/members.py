@@ -136,7 +136,7 @@ def _from_folder(folder: Path) -> Ensemble:
 
 def _from_file(path: Path, id: str, starter: bool = False) -> Ensemble:
     if path.suffix.lower() != ".safetensors":
-        return Ensemble(id, (Member(path.stem, read_member(path), path),), sha256_of(path))
+        return Ensemble(id, (Member(path.stem, read_member(path), path),), sha256_of(path), notes=_notes(1))
     tensors = read_tensors(path)
     starter = starter or read_metadata(path).get("starter", "") == "true"
     split: dict[str, dict[str, np.ndarray]] = {}
@@ -147,7 +147,7 @@ def _from_file(path: Path, id: str, starter: bool = False) -> Ensemble:
         split = dict(sorted(split.items(), key=lambda item: int(item[0][4:])))
         _check_gaps(path, [int(name[4:]) for name in split], "")
     members = tuple(Member(name, _checked(values, f"{path.name}, {name}"), path) for name, values in split.items())
-    return Ensemble(id, members, sha256_of(path), starter)
+    return Ensemble(id, members, sha256_of(path), starter, _notes(len(members)))
 
 
 def _notes(count: int) -> tuple[str, ...]:

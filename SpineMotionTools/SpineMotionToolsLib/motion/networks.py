@@ -68,10 +68,11 @@ class FastMember:
 
     def __init__(self, tensors: Mapping[str, np.ndarray], device: torch.device, dtype: torch.dtype) -> None:
         def weight(name: str) -> Tensor:
-            return torch.from_numpy(np.asarray(tensors[name], dtype=np.float64))
+            return torch.from_numpy(np.array(tensors[name], dtype=np.float64))
 
         def placed(value: Tensor) -> Tensor:
-            return channels_last(value.to(device, dtype)) if value.ndim == 4 else value.to(device, dtype)
+            value = value.to(dtype).to(device)  # in this order: Apple GPUs have no float64
+            return channels_last(value) if value.ndim == 4 else value
 
         first = weight("conv1.weight") / 255
         # The 3x3 kernel at row r, column c of a 4x4 window, folded like the image.
@@ -79,10 +80,10 @@ class FastMember:
         self.phases = [placed(F.pixel_unshuffle(F.pad(first, (c, 1 - c, r, 1 - r)), 2)) for r, c in shifts]
         self.kernels = [placed(weight(f"conv{i}.weight")) for i in range(2, CONVOLUTIONS + 1)]
         self.biases = [placed(weight(f"conv{i}.bias")) for i in range(1, CONVOLUTIONS + 1)]
-        self.dense = [weight(f"fc{i}.{part}").to(device, torch.float32) for i in (1, 2) for part in ("weight", "bias")]
+        self.dense = [weight(f"fc{i}.{part}").float().to(device) for i in (1, 2) for part in ("weight", "bias")]
 
-    def logits(self, folded: Tensor) -> Tensor:
-        """(N, 5) float32 from `fold`ed images of the member's device and dtype."""
+    def features(self, folded: Tensor) -> Tensor:
+        """(N, 16, 28, 28), the last convolution's output, from `fold`ed images of the member's device and dtype."""
         x = F.conv2d(folded, self.phases[0], self.biases[0])
         for phase in self.phases[1:]:
             torch.maximum(x, F.conv2d(folded, phase, self.biases[0]), out=x)
@@ -90,9 +91,18 @@ class FastMember:
             x = F.conv2d(F.leaky_relu_(x, NEGATIVE_SLOPE), kernel, bias)
             if kernel is not self.kernels[-1]:
                 x = halve(x)
-        pooled = F.leaky_relu_(x, NEGATIVE_SLOPE).mean(dim=(2, 3), dtype=torch.float32)
+        return F.leaky_relu_(x, NEGATIVE_SLOPE)
+
+    def head(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden values before their ReLU (N, 32), and logits (N, 5), from the features' spatial means (N, 16)."""
         weight1, bias1, weight2, bias2 = self.dense
-        return F.linear(F.relu(F.linear(pooled, weight1, bias1)), weight2, bias2)
+        hidden = F.linear(pooled, weight1, bias1)
+        return hidden, F.linear(F.relu(hidden), weight2, bias2)
+
+    def logits(self, folded: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 5) float32 logits, and (N,) the size of the features they come from."""
+        pooled = self.features(folded).mean(dim=(2, 3), dtype=torch.float32)
+        return self.head(pooled)[1], pooled.abs().sum(dim=1)
 
 
 def fold(levels: Tensor) -> Tensor:

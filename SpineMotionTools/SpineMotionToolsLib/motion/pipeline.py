@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,34 +82,23 @@ def grade(
     height = fit_height(stack_height, scan.depth)
     stack_ranges(scan.depth, height, incomplete)  # refuses before the long work, not after
     indices = np.arange(0, scan.depth, slice_step)
-    warnings = list(scan.warnings)
-    if engine == TENSORFLOW:
-        from SpineMotionToolsLib.motion.tensorflow_engine import KerasScorer
-
-        scorer = KerasScorer(ensemble)
-        probabilities, cautions = score_slices(scan, scorer, indices, replace_nan, progress)
-        ran_on, precision, notes = scorer.device, "float32", []
-        loaded = scorer.ensemble
-    else:
-        loaded = load_ensemble(ensemble)
-
-        def score(resolved: ResolvedEngine) -> tuple[np.ndarray, list[str], str]:
-            from SpineMotionToolsLib.motion.ensemble import Scorer
-
-            scorer = Scorer(loaded, resolved, len(indices))
-            return (*score_slices(scan, scorer, indices, replace_nan, progress), scorer.precision)
-
-        (probabilities, cautions, precision), resolved = run_with_fallback(score, _engine(engine))
-        ran_on, notes = resolved.device_name, list(resolved.notes)
+    scored = _scored(scan, ensemble, indices, engine, replace_nan, progress)
     result = decide(
-        probabilities, indices, scan.info, applied, height, incomplete, slice_step=slice_step, members=loaded.names
+        scored.probabilities,
+        indices,
+        scan.info,
+        applied,
+        height,
+        incomplete,
+        slice_step=slice_step,
+        members=scored.ensemble.names,
     )
     made = provenance.current(
         "motion",
-        loaded.id,
-        loaded.sha256,
-        device=ran_on,
-        precision=precision,
+        scored.ensemble.id,
+        scored.ensemble.sha256,
+        device=scored.device,
+        precision=scored.precision,
         parameters={
             "rules": rules,
             "stack_height": stack_height,
@@ -119,11 +108,55 @@ def grade(
             "crop_box_xxyy": list(scan.info.crop_box) if scan.info.crop_box else None,
             "replace_nan": replace_nan,
         },
-        starter=loaded.starter,
-        notes=notes,
+        starter=scored.ensemble.starter,
+        notes=scored.notes,
     )
-    warnings += [*cautions, *_stack_cautions(result, stack_height), *loaded.notes, *notes]
-    return replace(result, warnings=tuple(warnings), provenance=made.to_json())
+    warnings = (
+        *scan.warnings,
+        *scored.warnings,
+        *_stack_cautions(result, stack_height),
+        *scored.ensemble.notes,
+        *scored.notes,
+    )
+    return replace(result, warnings=warnings, provenance=made.to_json())
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Probabilities (M, n, 5) of the scored slices, and what made them."""
+
+    probabilities: np.ndarray
+    warnings: list[str]
+    ensemble: Ensemble
+    device: str
+    precision: str
+    notes: tuple[str, ...] = ()
+
+
+def _scored(
+    scan: ScanSource,
+    ensemble: str | Path | Ensemble,
+    indices: np.ndarray,
+    engine: Engine | str,
+    replace_nan: bool,
+    progress: Progress,
+) -> _Scored:
+    if engine == TENSORFLOW:
+        from SpineMotionToolsLib.motion.tensorflow_engine import KerasScorer
+
+        scorer = KerasScorer(ensemble)
+        found = score_slices(scan, scorer, indices, replace_nan, progress)
+        return _Scored(*found, scorer.ensemble, scorer.device, "float32")
+    loaded = load_ensemble(ensemble)
+
+    def score(resolved: ResolvedEngine) -> _Scored:
+        from SpineMotionToolsLib.motion.ensemble import Scorer
+
+        scorer = Scorer(loaded, resolved, len(indices))
+        found = score_slices(scan, scorer, indices, replace_nan, progress)
+        return _Scored(*found, loaded, resolved.device_name, scorer.precision, tuple(resolved.notes))
+
+    return run_with_fallback(score, _engine(engine))[0]
 
 
 def decide(
@@ -217,7 +250,7 @@ def explain(
     x0, x1, y0, y1 = scan.info.crop_box or (0, scan.info.shape_xyz[0], 0, scan.info.shape_xyz[1])
 
     def attend(resolved: ResolvedEngine) -> np.ndarray:
-        volume = np.zeros(scan.whole.shape_xyz, dtype=np.float32)
+        volume = np.zeros(scan.whole.shape_xyz[::-1], dtype=np.float32).transpose(2, 1, 0)  # slices lie in one piece
         images = ahead(lambda z: preparer.image(z)[None], indices.tolist())
         attention_volume(volume[x0:x1, y0:y1], images, indices, loaded, resolved, result, mode, target_grade, progress)
         return volume
@@ -273,8 +306,8 @@ def ahead(work: Callable[[Item], np.ndarray], items: Iterable[Item]) -> Iterator
 
 
 def _engine(engine: Engine | str) -> Engine:
-    """An engine as given, or one for a device name."""
-    return engine if isinstance(engine, Engine) else Engine(device="auto" if engine in ("torch", "auto") else engine)
+    """An engine as given, or one for a device name. What Keras cannot do, the torch engine does with its weights."""
+    return engine if isinstance(engine, Engine) else Engine(device="auto" if engine == TENSORFLOW else engine)
 
 
 def _part(progress: Progress, start: float, end: float) -> Progress:

@@ -51,8 +51,7 @@ class ScanInfo:
 
     def describe_unit(self) -> str:
         """The unit and its calibration in one line, for tables and reports."""
-        label = UNIT_LABELS.get(self.unit, self.unit)
-        return f"{label}; calibration: {self.calibration or 'none in the file'}"
+        return f"{UNIT_LABELS[self.unit]}; calibration: {self.calibration or 'none in the file'}"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,7 +91,8 @@ class MotionResult:
     - `grade` 1-5 and `mean_confidence` 0-1 of the scan, `confidence_percent` as the rules round it
     - `slice_grades` (Z,) int, 0 where not scored; `slice_confidences` (Z,), -1 where not scored
     - `votes` (Z, 5) share of members per grade; `probabilities` (Z, 5) mean of the members' softmax outputs, 0 where
-      not scored; `member_grades` (M, Z) uint8, 0 where not scored
+      not scored, good to about two decimals where bfloat16 computed them; `member_grades` (M, Z) uint8, 0 where not
+      scored
     - `stack_ranges` (S, 2) first and one past the last slice; `stack_grades` (S,), `stack_confidences` (S,)
     - `rules` "newer" or "legacy"; `incomplete` the policy for a short last stack
     """
@@ -184,6 +184,7 @@ class MotionResult:
             *(Column(f"probability_{grade}", description=f"mean softmax output for grade {grade}") for grade in GRADES),
             Column("tie", description="yes: several grades had the most votes; the lowest was taken"),
         ]
+        digits = 2 if "bfloat16" in str(self.provenance.get("precision", "")) else 4
         rows = []
         for z in range(self.slice_count):
             stack, scored = self.stack_of(z), bool(self.scored[z])
@@ -191,7 +192,7 @@ class MotionResult:
             if scored:
                 row += [int(self.slice_grades[z]), round(float(self.slice_confidences[z]), 4)]
                 row += [round(float(v), 4) for v in self.votes[z]]
-                row += [round(float(v), 4) for v in self.probabilities[z]]
+                row += [round(float(v), digits) for v in self.probabilities[z]]
                 row += ["yes" if self.slice_ties[z] else None]
             else:
                 row += [None] * (len(columns) - len(row))

@@ -251,8 +251,7 @@ def legacy_indices(case: Case) -> Mapping[str, Any]:
 def gradcam(case: Case) -> Mapping[str, Any]:
     import torch
     from SpineMotionToolsLib.motion.attention import grad_cam, scaled, upsampled
-    from SpineMotionToolsLib.motion.ensemble import to_input
-    from SpineMotionToolsLib.motion.networks import MotionNet
+    from SpineMotionToolsLib.motion.networks import FastMember, fold
     from SpineMotionToolsLib.motion.pipeline import explain, grade
 
     p = case.parameters
@@ -261,9 +260,9 @@ def gradcam(case: Case) -> Mapping[str, Any]:
     result = grade(volume, ensemble, **options)
     target = p.get("target_class")
     target = result.grade - 1 if target is None else min(max(target, 0), 4)
-    net = MotionNet.from_tensors(ensemble.members[0].tensors)
+    member = FastMember(ensemble.members[0].tensors, torch.device("cpu"), torch.float32)
     with torch.inference_mode():
-        first = scaled(upsampled(grad_cam(net, to_input(prepare(volume)[:1]), target)))
+        first = scaled(upsampled(grad_cam(member, fold(torch.from_numpy(prepare(volume)[:1]).float()), target)))
     return {
         "attention": explain(volume, ensemble, result, mode="published", target_grade=target + 1),
         "automatic_grade": result.grade,
