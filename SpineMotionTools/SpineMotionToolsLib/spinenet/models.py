@@ -25,13 +25,13 @@ from SpineMotionToolsLib.common.weights import (
 
 from .departures import FAITHFUL, RECOMMENDED, Departures
 from .heatmaps import CENTROID_THRESHOLD, CORNER_THRESHOLD
-from .published_weights import FOLDERS, LICENSE_NOTICE, installed_folder
+from .published_weights import FOLDERS, LICENSE_NOTICE, PUBLISHED_ID, installed_folder
 
 if TYPE_CHECKING:
     from torch import nn
 
 PARTS = ("detection", "appearance", "context", "grading")
-PUBLISHED_ID, STARTER_ID = "spinenet-v2", "spinenet-starter"
+STARTER_ID = "spinenet-starter"
 STARTER_NOTICE = (
     "Starter models: small networks trained on twelve lumbar T2 scans and on made images, not validated on patients."
 )

@@ -1,0 +1,42 @@
+"""The reading report: one HTML file with key picture, warnings, grades, measurements and provenance."""
+
+from __future__ import annotations
+
+from SpineMotionToolsLib.common.report import Report
+
+from .editing import edits_of
+from .pictures import key_picture
+from .results import DEMONSTRATION, Spine
+from .scans import Scan
+
+
+def spine_report(spine: Spine, scan: Scan | None = None, title: str = "Spine MRI") -> Report:
+    """The report of a spine; with the scan also its key picture. `Report.write(path)` saves it."""
+    report = Report(title, f"{len(spine.vertebrae)} vertebrae, {len(spine.discs)} discs")
+    for text in (*spine.notices, *spine.warnings):
+        report.warning(text)
+    if scan is not None:
+        report.image(key_picture(scan, spine), "Middle sagittal slice; the front of the patient is at the left.")
+    report.heading("Vertebrae").table(spine.vertebra_table())
+    if spine.measurements is not None:
+        report.heading("Measurements")
+        report.text(
+            "Lengths and angles come from the corners of each body in its middle slice, in the plane of the "
+            "slices. The "
+            "patient lay down: angles are smaller than on standing radiographs."
+        )
+        for table in (
+            spine.measurements.angle_table(),
+            spine.measurements.disc_table(),
+            spine.measurements.vertebra_table(),
+        ):
+            if table.rows:
+                report.table(table)
+    if any(disc.grades for disc in spine.discs):
+        report.heading("Grades")
+        if spine.grades_are_demonstration:
+            report.warning(f"Grades: {DEMONSTRATION}.")
+        report.table(spine.grade_table()).table(spine.probability_table())
+    if edits := edits_of(spine):
+        report.heading("Corrections by a person").text(*edits)
+    return report.provenance(spine.provenance)
