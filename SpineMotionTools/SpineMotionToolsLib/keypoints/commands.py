@@ -34,7 +34,9 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
     group.add_argument("--weights", metavar="WHICH", help="weight file or catalogue id (default: the starter)")
     group.add_argument(
-        "--decoding", choices=("expectation", "patch", "windowed", "hard"), help="default: as published for the network"
+        "--decoding",
+        choices=("expectation", "patch", "windowed", "hard", "shape"),
+        help="default: as published for the network",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="float32")

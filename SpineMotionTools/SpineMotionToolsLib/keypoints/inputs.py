@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,15 +101,47 @@ def turned(
         image = image[::-1, ::-1]
         notes.append("The picture was turned by 180 degrees before reading; points refer to the turned picture.")
     before = radiograph.turned
-    return Radiograph(
-        np.ascontiguousarray(image), radiograph.scale, radiograph.name, patient_right_on=side,
-        turned=(before[0] != mirrored, before[1] != upside_down), notes=tuple(notes),
-    )  # fmt: skip
+    return replace(
+        radiograph,
+        image=np.ascontiguousarray(image),
+        patient_right_on=side,
+        turned=(before[0] != mirrored, before[1] != upside_down),
+        notes=tuple(notes),
+    )
 
 
 def _read_dicom(path: Path, frame: int) -> Radiograph:
+    dataset, pixels = _dicom_pixels(path)
+    notes = []
+    if int(dataset.get("SamplesPerPixel", 1)) > 1:
+        values, window = _gray_of_color(pixels[frame] if pixels.ndim == 4 else pixels, path.name), None
+    else:
+        if pixels.ndim == 3:
+            if not 0 <= frame < len(pixels):
+                raise InputError(f"{path.name} has {len(pixels)} frames, numbered from 0; there is no frame {frame}.")
+            pixels = pixels[frame]
+            notes.append(f"Frame {frame} of a file with several.")
+        values, window = _windowed(pixels, dataset)
+        if window is None and values.dtype != np.uint8:
+            notes.append(
+                "The file states no usable display window; gray levels were stretched to the 0.5 to 99.5 percentile."
+            )
+    view = str(dataset.get("ViewPosition", "")).upper()
+    if view in ("LL", "RL", "LLO", "RLO") or "LAT" in view:
+        notes.append("The file says that this is a lateral view; the networks read frontal views only.")
+    spacing, about = _dicom_spacing(dataset)
+    radiograph = from_array(values, spacing, path.stem, window, _patient_side(dataset), tuple(notes))
+    dark = dataset.get("PhotometricInterpretation") == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE"
+    return replace(
+        radiograph,
+        image=255 - radiograph.image if dark else radiograph.image,
+        notes=tuple(dict.fromkeys((*radiograph.notes, about))),
+    )
+
+
+def _dicom_pixels(path: Path) -> tuple[Any, np.ndarray]:
+    """(dataset, stored pixels); raises InputError when this is no radiograph or cannot be decoded."""
     import pydicom
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     try:
         dataset = pydicom.dcmread(path)
@@ -124,66 +157,38 @@ def _read_dicom(path: Path, frame: int) -> Radiograph:
     if int(dataset.get("Rows", 0)) * int(dataset.get("Columns", 0)) > LARGEST_PIXELS:
         raise InputError(f"{path.name} has more than {LARGEST_PIXELS // 10**6} million pixels. Reduce it first.")
     try:
-        pixels = dataset.pixel_array
+        return dataset, dataset.pixel_array
     except Exception as error:
         raise InputError(
             f"The picture in {path.name} cannot be decoded ({error}). Load it in 3D Slicer and save it as .nrrd, "
             "or export it uncompressed."
         ) from error
-    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-    notes = []
-    if int(dataset.get("SamplesPerPixel", 1)) > 1:
-        pixels, window = _gray_of_color(pixels[frame] if pixels.ndim == 4 else pixels, path.name), None
-    else:
-        if pixels.ndim == 3:
-            if not 0 <= frame < len(pixels):
-                raise InputError(f"{path.name} has {len(pixels)} frames, numbered from 0; there is no frame {frame}.")
-            pixels = pixels[frame]
-            notes.append(f"Frame {frame} of a file with several.")
-        values = np.asarray(apply_modality_lut(pixels, dataset))
-        pixels, window = _windowed(values.astype(float), dataset, apply_voi_lut)
-        if window is None and values.dtype == np.uint8:
-            pixels = values
-        elif window is None:
-            notes.append(
-                "The file states no usable display window; gray levels were stretched to the 0.5 to 99.5 percentile."
-            )
-    spacing, about = _dicom_spacing(dataset)
-    lateral = any(word in f"{dataset.get('ViewPosition', '')}".upper() for word in ("LL", "RL", "LATERAL"))
-    if lateral:
-        notes.append("The file says that this is a lateral view; the networks read frontal views only.")
-    side = _patient_side(dataset)
-    radiograph = from_array(pixels, spacing, path.stem, window, side, tuple(notes))
-    notes = [*(note for note in radiograph.notes if note != NO_SPACING or about == NO_SPACING), about]
-    notes = tuple(dict.fromkeys(note for note in notes if note))
-    radiograph = Radiograph(radiograph.image, radiograph.scale, radiograph.name, patient_right_on=side, notes=notes)
-    if photometric == "MONOCHROME1" or str(dataset.get("PresentationLUTShape", "")) == "INVERSE":
-        radiograph = Radiograph(
-            255 - radiograph.image, radiograph.scale, radiograph.name, patient_right_on=side, notes=notes
-        )
-    return radiograph
 
 
-def _windowed(pixels: np.ndarray, dataset: Any, apply_voi_lut) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """(values, range shown) by the file's own window or look-up table; (values, None) when it has none that shows
-    anything.
+def _windowed(pixels: np.ndarray, dataset: Any) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Stored pixels as (values after rescaling and the file's window or table, range shown).
+
+    The range is None, and only the rescaling is done, when the file has no window that shows anything.
     """
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    values = np.asarray(apply_modality_lut(pixels, dataset))
     if not ("VOILUTSequence" in dataset or ("WindowCenter" in dataset and "WindowWidth" in dataset)):
-        return pixels, None
+        return values, None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             # A look-up table is indexed by whole numbers; window formulas take any.
-            values = pixels.astype(np.int64) if "VOILUTSequence" in dataset else pixels
-            shown = np.asarray(apply_voi_lut(values, dataset, index=0), float)
+            source = values.astype(np.int64 if "VOILUTSequence" in dataset else float)
+            shown = np.asarray(apply_voi_lut(source, dataset, index=0), float)
         except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
-            return pixels, None
+            return values, None
     low, high = float(shown.min()), float(shown.max())
     if not np.isfinite([low, high]).all() or high <= low:
-        return pixels, None
+        return values, None
     # A window that leaves nearly everything black or white was not made for this picture.
     lost = np.mean((shown <= low) | (shown >= high))
-    return (pixels, None) if lost > 0.9 else (shown, (low, high))
+    return (values, None) if lost > 0.9 else (shown, (low, high))
 
 
 def _dicom_spacing(dataset: Any) -> tuple[tuple[float, float] | None, str]:

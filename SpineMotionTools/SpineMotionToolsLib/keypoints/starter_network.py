@@ -99,6 +99,10 @@ class StarterNetwork(nn.Module):
         self.corner = nn.Conv2d(48, CORNERS, 1)
         self.level = nn.Conv2d(64, keypoints, 1)
         self.own = nn.Conv2d(48, keypoints, 1)
+        # Where corners lie together, learned from the training spines: (row, column) of all corners in pixels of the
+        # grid.
+        self.register_buffer("shape_mean", torch.zeros(2 * keypoints))
+        self.register_buffer("shape_covariance", torch.eye(2 * keypoints))
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What depends on the image alone: features at a quarter and an eighth of its size."""

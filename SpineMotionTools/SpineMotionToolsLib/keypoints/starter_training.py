@@ -176,6 +176,7 @@ def train(
     torch.manual_seed(seed)
     images, corners = make_phantoms(work / "phantoms", count, seed)
     network = StarterNetwork().to(memory_format=torch.channels_last)
+    learn_shape(network, corners)
     coarse_head = nn.Conv2d(96, 68, 1)  # guides the coarse map during training only
     averaged = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
@@ -242,6 +243,15 @@ def train(
     path = work / STARTER_FILE
     write_starter(averaged.module, path, {"steps": str(steps), "batch": str(batch), "phantoms": str(count)})
     return path
+
+
+def learn_shape(network: StarterNetwork, corners: np.ndarray) -> None:
+    """Keep the mean and covariance of the training corners (n, 68, 2), and of their mirror images, in the network."""
+    mirrored = corners[:, MIRRORED].copy()
+    mirrored[..., 1] = GRID[1] - 1 - mirrored[..., 1]
+    points = np.concatenate((corners, mirrored)).reshape(-1, 136).astype(np.float64)
+    network.shape_mean.copy_(torch.from_numpy(points.mean(0)))
+    network.shape_covariance.copy_(torch.from_numpy(np.cov(points.T)))
 
 
 def write_starter(network: nn.Module, path: Path, facts: dict[str, str]) -> None:
