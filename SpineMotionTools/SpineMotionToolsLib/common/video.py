@@ -19,6 +19,9 @@ from SpineMotionToolsLib.common.errors import DependencyError, InputError
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm", ".wmv", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp")
 
+TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf", "ilbc", "subviewer", "srt", "webvtt", "rawvideo", "data")
+"""FFmpeg draws some text files as pictures of a terminal."""
+
 
 class Frame:
     """One frame of a video: its number, its time from the first frame, and its picture, made when asked for."""
@@ -335,6 +338,9 @@ class _opened:
             self.container = av.open(str(self.path), mode="r", metadata_errors="ignore")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(self._not_a_video(error)) from error
+        if self.container.format.name in TEXT_FORMATS:
+            self.container.close()
+            raise InputError(f"{self.path.name} is not a video file (it is text). Choose a video.")
         if not self.container.streams.video:
             sound = bool(self.container.streams.audio)
             self.container.close()

@@ -120,7 +120,7 @@ def hide_faces(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
 def overlay_pictures(
     video: Video, result: GaitResult, maps: ActivationMaps | None, faces_hidden: bool, progress: Progress = no_progress
 ) -> Iterator[np.ndarray]:
-    """Every frame with the patient's box, the clip's P(ASD) and the activation; all blurred where no patient is seen."""
+    """Every frame with the patient's box, the clip's P(ASD) and the activation; all blurred where there is none."""
     boxes = {int(row[0]): row[1:] for row in result.boxes}
     nowhere = np.zeros(4)
     for frame in video.frames():

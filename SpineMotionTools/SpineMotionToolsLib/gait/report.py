@@ -26,9 +26,9 @@ from SpineMotionToolsLib.gait.results import (
 PICTURES = 4
 PICTURE_HEIGHT_PX = 260
 STUDY = (
-    "In the published study (81 patients, five-fold cross-validation, clips of 1 s) the slow_r50 network reached an AUROC "
-    "of 0.786 and an accuracy of 0.755, from 0.67 to 0.91 between folds. The data set was small: read scores as research "
-    "output only."
+    "In the published study (81 patients, five-fold cross-validation, clips of 1 s) the slow_r50 network reached an "
+    "AUROC of 0.786 and an accuracy of 0.755, from 0.67 to 0.91 between folds. The data set was small: read scores as "
+    "research output only."
 )
 NO_STUDY = "The starter network is not the published one: the figures of the published study do not apply to it."
 

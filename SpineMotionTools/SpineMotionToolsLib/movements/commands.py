@@ -17,32 +17,47 @@ SOME_FAILED = 3
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add score."""
+    """Add score, prepare and train."""
     _add_score(subparsers)
+    _add_prepare(subparsers)
+    _add_train(subparsers)
 
 
 def _add_score(subparsers) -> None:
     text = "score videos of infants: writhing movements, fidgety movements or poor repertoire"
-    parser = subparsers.add_parser("score", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=CITATION)
-    parser.set_defaults(run=_score)
+    parser = _command(subparsers, "score", _score, text)
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders of them")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for tables and reports")
-    group = parser.add_argument_group("networks (default: the starter networks)")
-    group.add_argument("--weights", type=Path, metavar="FILE", help="classifier, such as best_weights.pth")
-    group.add_argument("--background-weights", metavar="FILE", help="u2net.pth")
-    group.add_argument("--points-weights", metavar="FILE", help="body_pose_model.pth")
-    group = parser.add_argument_group("infant")
-    group.add_argument("--age-weeks", type=float, metavar="W", help="age after term, corrected for prematurity")
-    group.add_argument("--keep-background", action="store_true", help="do not remove the background")
-    group.add_argument("--torso", type=Path, metavar="CSV", help="torso points by hand: frame, point, x, y")
-    group.add_argument("--rgb", action="store_true", help="feed U2-Net colors in the order it was trained on")
-    group.add_argument("--clean", action="store_true", help="keep only the largest part of the mask")
+    group = parser.add_argument_group("classifier")
+    group.add_argument("--weights", type=Path, metavar="FILE", help="such as best_weights.pth (default: the starter)")
+    _add_infant(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--explain", action="store_true", help="activation maps in the report")
     group.add_argument("--overlay", action="store_true", help="a video with scores and activation")
     group.add_argument("--show-faces", action="store_true", help="do not blur the face in the overlay video")
     group.add_argument("--no-report", action="store_true", help="write no HTML reports")
     group.add_argument("--ignore-quality", action="store_true", help="score below the quality gate too")
+    _add_computer(parser)
+
+
+def _command(subparsers, name: str, run, text: str) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=CITATION)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_infant(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("infant")
+    group.add_argument("--background-weights", metavar="FILE", help="u2net.pth (default: the starter)")
+    group.add_argument("--points-weights", metavar="FILE", help="body_pose_model.pth (default: the starter)")
+    group.add_argument("--age-weeks", type=float, metavar="W", help="age after term, corrected for prematurity")
+    group.add_argument("--keep-background", action="store_true", help="do not remove the background")
+    group.add_argument("--torso", type=Path, metavar="CSV", help="torso points by hand: frame, point, x, y")
+    group.add_argument("--rgb", action="store_true", help="feed U2-Net colors in the order it was trained on")
+    group.add_argument("--clean", action="store_true", help="keep only the largest part of the mask")
+
+
+def _add_computer(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("computer")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
@@ -91,24 +106,12 @@ def _say(result: MovementResult) -> None:
 
 
 def _parameters(options: argparse.Namespace, path: Path) -> dict:
-    from SpineMotionToolsLib.movements.inputs import read_torso
-
-    torso = {k: v.tolist() for k, v in read_torso(options.torso).items()} if options.torso else {}
     # The study keeps every infant's video as <infant>/video.mp4.
     name = path.parent.name if path.stem.lower() == "video" else path.stem
     return {
         "video": str(path),
         "model": str(options.weights) if options.weights else None,
-        "infant": {
-            "background": "keep" if options.keep_background else "network",
-            "background_file": options.background_weights,
-            "points": "manual" if torso else "network",
-            "points_file": options.points_weights,
-            "torso": torso,
-            "rgb": options.rgb,
-            "clean": options.clean,
-            "age_weeks": options.age_weeks,
-        },
+        "infant": _infant(options),
         "name": name,
         "ignore_quality": options.ignore_quality,
         "folder": str(options.out),
@@ -120,3 +123,85 @@ def _parameters(options: argparse.Namespace, path: Path) -> dict:
         "precision": options.precision,
         "threads": options.threads,
     }
+
+
+def _infant(options: argparse.Namespace) -> dict:
+    from SpineMotionToolsLib.movements.inputs import read_torso
+
+    torso = {k: v.tolist() for k, v in read_torso(options.torso).items()} if options.torso else {}
+    return {
+        "background": "keep" if options.keep_background else "network",
+        "background_file": options.background_weights,
+        "points": "manual" if torso else "network",
+        "points_file": options.points_weights,
+        "torso": torso,
+        "rgb": options.rgb,
+        "clean": options.clean,
+        "age_weeks": options.age_weeks,
+    }
+
+
+def _add_prepare(subparsers) -> None:
+    text = "prepare labeled videos for training: adjusted pictures, flow and fold tables in the study's folders"
+    parser = _command(subparsers, "prepare", _prepare, text)
+    parser.add_argument(
+        "root", type=Path, metavar="DIR", help="folder with WMs, FMs and PR, one folder per infant in each"
+    )
+    _add_infant(parser)
+    _add_computer(parser)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from SpineMotionToolsLib.common.engine import Engine
+    from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
+    from SpineMotionToolsLib.movements.dataset import labeled_infants, write_chunk_files, write_fold_tables
+    from SpineMotionToolsLib.movements.pipeline import Models, prepared_chunks
+    from SpineMotionToolsLib.movements.tasks import infant_of
+
+    infants, failed = labeled_infants(options.root), 0
+    infant = infant_of(_infant(options))
+    models = Models(None, infant, Engine(options.device, options.precision, options.threads).resolve())
+    with progress_bar("preparing") as progress:
+        for number, labeled in enumerate(infants):
+            progress(number, len(infants), labeled.folder.name)
+            try:
+                for chunk, pictures in prepared_chunks(labeled.video, models, infant):
+                    write_chunk_files(labeled.folder, chunk, pictures)
+            except Cancelled:
+                raise
+            except SpineMotionError as error:
+                failed += 1
+                print(f"{labeled.folder.name}: {error}", file=sys.stderr)
+    write_fold_tables(options.root, infants)
+    say(f"Folds: {options.root / 'fold'}")
+    return SOME_FAILED if failed else 0
+
+
+def _add_train(subparsers) -> None:
+    parser = _command(subparsers, "train", _train, "cross-validate a network on prepared infants")
+    parser.add_argument("root", type=Path, metavar="DIR", help="folder prepared with `spinemotion movements prepare`")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for weights and tables")
+    parser.add_argument("--spatial", type=int, default=50, metavar="DEPTH", help="0 leaves the stream out")
+    parser.add_argument("--temporal", type=int, default=50, metavar="DEPTH", help="0 leaves the stream out")
+    parser.add_argument("--fusion", choices=("conv1x1", "sum"), default="conv1x1")
+    parser.add_argument("--epochs", type=int, default=499)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=1e-5)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from SpineMotionToolsLib.common.report import Report
+    from SpineMotionToolsLib.movements.dataset import labeled_infants, read_prepared
+    from SpineMotionToolsLib.movements.networks import TwoStream, Variant
+    from SpineMotionToolsLib.movements.training import Chunks, Recipe, cross_validate
+
+    streams = options.spatial or None, options.temporal or None
+    variant = Variant(*streams, options.fusion if all(streams) else "sum")
+    recipe = Recipe(options.epochs, options.batch_size, options.learning_rate)
+    *chunks, owners = read_prepared(labeled_infants(options.root))
+    found = cross_validate(lambda: TwoStream(variant), Chunks(*chunks), owners, recipe, options.out, say)
+    table = found.table()
+    table.to_csv(options.out / "result.csv")
+    Report("General movements: cross-validation").table(table).write(options.out / "result.html")
+    say(f"Table: {options.out / 'result.csv'}")
+    return 0

@@ -14,6 +14,7 @@ import numpy as np
 from SpineMotionToolsLib.common import provenance
 from SpineMotionToolsLib.common.body_models import BodyModel
 from SpineMotionToolsLib.common.engine import Engine, ResolvedEngine
+from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.common.video import Video, open_video
 from SpineMotionToolsLib.common.video_quality import Check, stopping
@@ -47,7 +48,7 @@ ANY_INFANT = Infant()
 class Models:
     """The networks of one run on one engine: classifier, and where the choices need them background and body points."""
 
-    def __init__(self, classifier: Classifier, infant: Infant, engine: ResolvedEngine):
+    def __init__(self, classifier: Classifier | None, infant: Infant, engine: ResolvedEngine):
         self.classifier, self.engine = classifier, engine
         self.background: BackgroundModel | None = None
         self.points: BodyModel | None = None
@@ -101,16 +102,12 @@ def score_video(
     checks = quality.before(video, infant.age_weeks)
     search, scores = TrunkSearch(None), []
     if not stopping(checks) or ignore_quality:
-        by_hand = infant.points == "manual"
-        search = (
-            trunk_by_hand(frames, infant)
-            if by_hand
-            else find_trunk(frames, masking, models.points, _part(progress, 0.0, 0.4))
-        )
+        search = _search(frames, masking, models, infant, _part(progress, 0.0, 0.4))
         if search.adjustment is not None:
             numbers = range(len(frames)) if every_frame else None
-            scores = list(_scores(frames, masking, search, models, _part(progress, 0.4, 1.0), numbers))
-        checks += quality.after(search, masking, by_hand)
+            made = _chunks(frames, masking, search, _part(progress, 0.4, 1.0), numbers)
+            scores = [_score(chunk, pictures, models) for chunk, pictures in made]
+        checks += quality.after(search, masking, infant.points == "manual")
     if not scores and not stopping(checks):
         checks.append(Check("Scored seconds", "none", "at least one", False, advice="Choose a longer video."))
     if stopping(checks) and not (ignore_quality and scores):
@@ -129,15 +126,28 @@ def score_video(
     return result if odd is None else _with_check(result, odd)
 
 
-def _scores(
-    frames: EvenFrames,
-    masking: Masking,
-    search: TrunkSearch,
-    models: Models,
-    progress: Progress,
-    numbers: range | None,
-) -> Iterator[ChunkScore]:
-    """One score per chunk, as soon as its last frame is adjusted."""
+def prepared_chunks(
+    source: Path | str | Video, models: Models, infant: Infant, progress: Progress = no_progress
+) -> Iterator[tuple[Chunk, dict[int, np.ndarray]]]:
+    """Every chunk of a video with the adjusted BGR pictures of its frames; raises InputError without an infant."""
+    frames = EvenFrames(open_video(source))
+    masking = Masking(infant, frames.size, models.background)
+    search = _search(frames, masking, models, infant, _part(progress, 0.0, 0.4))
+    if search.adjustment is None:
+        raise InputError("No infant was found. Place the four torso points by hand.")
+    yield from _chunks(frames, masking, search, _part(progress, 0.4, 1.0), None)
+
+
+def _search(frames: EvenFrames, masking: Masking, models: Models, infant: Infant, progress: Progress) -> TrunkSearch:
+    if infant.points == "manual":
+        return trunk_by_hand(frames, infant)
+    return find_trunk(frames, masking, models.points, progress)
+
+
+def _chunks(
+    frames: EvenFrames, masking: Masking, search: TrunkSearch, progress: Progress, numbers: range | None
+) -> Iterator[tuple[Chunk, dict[int, np.ndarray]]]:
+    """Chunks with their pictures, as soon as the last frame of each is adjusted; old pictures are let go."""
     waiting = [chunk_at(start) for start in starts(len(frames))]
     needed = numbers if numbers is not None else {number for chunk in waiting for number in chunk.frames}
     pictures: dict[int, np.ndarray] = {}
@@ -146,9 +156,9 @@ def _scores(
         while waiting and waiting[0].frames[-1] <= number:
             chunk = waiting.pop(0)
             if all(n in pictures for n in chunk.frames):
-                yield _score(chunk, pictures, models)
-            for old in [n for n in pictures if not waiting or n < waiting[0].frames[0]]:
-                del pictures[old]
+                yield chunk, pictures
+        for old in [n for n in pictures if not waiting or n < waiting[0].frames[0]]:
+            del pictures[old]
 
 
 def _score(chunk: Chunk, pictures: dict[int, np.ndarray], models: Models) -> ChunkScore:
