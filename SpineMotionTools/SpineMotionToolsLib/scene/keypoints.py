@@ -32,6 +32,7 @@ CLASSES = {
     "curves": TABLE,
     "vertebrae": TABLE,
 }
+PARALLEL = 0.99  # cosine between a view's normal and the picture's
 MOVED_MM = 1e-6  # a smaller change is rounding
 DEFINED = 2  # vtkMRMLMarkupsNode::PositionDefined
 
@@ -316,6 +317,19 @@ def show_place(
     height = height_px * np.linalg.norm(down)
     if zoom_out or slice_node.GetFieldOfView()[1] > height:
         _set_view_width(slice_node, height, 0.0)
+
+
+def display_pixel_mm(scene, picture: Picture, volume_node) -> float:
+    """The largest pixel of the slice views that show the picture's plane, mm; 0 when none does."""
+    _, right, down = picture.world_axes(volume_node)
+    across = np.cross(right, down) / np.linalg.norm(np.cross(right, down))
+    largest = 0.0
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
+        slice_node = scene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
+        rows = slice_node.GetDimensions()[1]
+        if rows > 0 and abs(nodes.matrix_of(slice_node.GetSliceToRAS())[:3, 2] @ across) > PARALLEL:
+            largest = max(largest, slice_node.GetFieldOfView()[1] / rows)
+    return largest
 
 
 def _set_view_width(slice_node, height: float, width: float) -> None:
