@@ -27,14 +27,33 @@ def motion_score(headless):
     host.wait(lambda: not host.widget.jobs.running, timeout=600)
     host.ui.gradeTableView.selectRow(20)
     host.process(0.2)
-    host.screenshot_with_views(PICTURES / "motion-score.png", views=("Red", "Plot", "Green"))
+    host.screenshot_with_views(PICTURES / "motion-score.png", views=("Red", "Plot", "Green"), size=(1280, 1040))
     host.click("attentionButton")
     host.wait(lambda: not host.widget.jobs.running, timeout=600)
-    host.screenshot_with_views(PICTURES / "motion-score-attention.png", views=("Red", "Plot", "Green"))
+    host.screenshot_with_views(
+        PICTURES / "motion-score-attention.png", views=("Red", "Plot", "Green"), size=(1280, 1040)
+    )
     host.grab(PICTURES / "motion-score-narrow-dark.png", width=325, style="dark")
 
 
-SCREENSHOTS = {"home": home, "motion": motion_score}
+def keypoints(headless):
+    from Testing.headless import start
+
+    host = headless.open_module("KeypointModule")
+    host.click("sampleButton")
+    host.click("applyButton")
+    host.wait(lambda: not host.widget.jobs.running, timeout=600)
+    host.screenshot_with_views(PICTURES / "keypoints.png", views=("Red",), size=(1280, 1330))
+    session, view = host.widget.session(), start().layoutManager().sliceWidget("Red").sliceView()
+    host.click("nextButton")
+    x, y = view.xy(session.nodes.node("corners").GetNthControlPointPositionWorld(session.reading.next_keypoint))
+    view.drag((x, y), (x + 12, y + 6))
+    host.wait(lambda: not session.busy, timeout=60)
+    host.screenshot_with_views(PICTURES / "keypoints-corrected.png", views=("Red",), size=(1280, 1330))
+    host.grab(PICTURES / "keypoints-narrow-dark.png", width=325, style="dark")
+
+
+SCREENSHOTS = {"home": home, "motion": motion_score, "keypoints": keypoints}
 
 
 def main(names: list[str]) -> None:

@@ -293,13 +293,13 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def makeSampleScan():
-        """A simulated tibia scan with still and moving stacks as a volume node; made here, nothing is downloaded."""
+        """A simulated radius scan with still and moving stacks as a volume node; made here, nothing is downloaded."""
         from SpineMotionToolsLib.motion.calibration import Calibration
         from SpineMotionToolsLib.phantoms import hrpqct
         from SpineMotionToolsLib.scene import motion
 
         slices = MotionScoreLogic.SAMPLE_STACK_HEIGHT * len(MotionScoreLogic.SAMPLE_GRADES)
-        phantom = hrpqct.make_phantom(4, "tibia", MotionScoreLogic.SAMPLE_GRADES, size=320, slices=slices)
+        phantom = hrpqct.make_phantom(1, "radius", MotionScoreLogic.SAMPLE_GRADES, size=400, slices=slices)
         calibration = Calibration(hrpqct.MU_SCALING, hrpqct.MU_WATER, hrpqct.DENSITY_SLOPE, hrpqct.DENSITY_INTERCEPT)
         matrix = np.diag([-phantom.pixel_mm, -phantom.pixel_mm, phantom.pixel_mm, 1.0])
         return motion.add_scan(slicer.mrmlScene, phantom.volume, matrix, "HRpQCTPhantom", "native", calibration)

@@ -57,8 +57,8 @@ def motion(folder: Path, report: Report) -> None:
     from SpineMotionToolsLib.motion.report import scan_report
     from SpineMotionToolsLib.phantoms.hrpqct import write_phantom_aim
 
-    aim = folder / "PHANTOM_DT_T1.AIM"
-    write_phantom_aim(aim)
+    aim = folder / "PHANTOM_DR_T1.AIM"
+    write_phantom_aim(aim, site="radius")
     result = grade(aim, stack_height=DEMO_STACK_HEIGHT)
     attention = explain(aim, result=result)
     scan = read_scan(aim)
@@ -81,7 +81,7 @@ def motion(folder: Path, report: Report) -> None:
 
     report.heading("HR-pQCT motion score")
     report.text(
-        f"{aim.name}: a simulated tibia scan of {len(result.stack_grades)} stacks, written as a Scanco AIM file and "
+        f"{aim.name}: a simulated radius scan of {len(result.stack_grades)} stacks, written as a Scanco AIM file and "
         f"graded from it. Grade {result.grade}, member agreement {result.confidence_percent} %."
     )
     report.table(result.stack_table())

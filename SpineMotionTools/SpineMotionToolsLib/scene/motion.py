@@ -110,9 +110,9 @@ def _fill_chart(scene, chart, result: MotionResult, name: str) -> None:
             node.SetLineStyle(node.LineStyleDash)
             node.SetMarkerStyle(node.MarkerStyleNone)
     chart.SetTitle(f"Motion grade {result.grade} ({result.confidence_percent}% member agreement)")
-    chart.SetXAxisTitle("Slice")
+    chart.SetXAxisTitle("Slice (dashed: stack borders)" if borders else "Slice")
     chart.SetYAxisTitle("Motion grade")
-    chart.SetLegendVisibility(bool(borders))
+    chart.SetLegendVisibility(False)  # it would cover the points of the worst grades
     chart.SetXAxisRangeAuto(False)
     chart.SetXAxisRange(-0.5, result.slice_count - 0.5)
     chart.SetYAxisRangeAuto(False)
@@ -141,7 +141,6 @@ def slice_of_plot_point(result: MotionResult, point_index: int) -> int:
 
 def show_stack_boxes(scene, volume_node, result: MotionResult, existing: list | None = None) -> list:
     """One locked box (markups ROI) per stack, named and colored by its grade; boxes in `existing` are reused."""
-    import slicer
 
     matrix = nodes.ijk_to_ras(volume_node)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
