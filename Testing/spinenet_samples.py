@@ -15,8 +15,8 @@ from SpineMotionToolsLib.spinenet.results import Grade, Spine, Vertebra, discs_b
 from SpineMotionToolsLib.spinenet.scans import from_volume
 
 LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5", "S1")
-PITCH_MM, HEIGHT_MM, DEPTH_MM, WIDTH_MM = 36.0, 27.0, 34.0, 32.0
-SIZE_MM = (64.0, 150.0, 300.0)  # right, anterior, superior
+PITCH_MM, HEIGHT_MM, DEPTH_MM, WIDTH_MM = 36.0, 27.0, 34.0, 30.0
+SIZE_MM = (68.0, 150.0, 300.0)  # right, anterior, superior; 17 slices of 4 mm, so that bodies have one middle slice
 TILT_DEG = 30.0  # of S1
 
 

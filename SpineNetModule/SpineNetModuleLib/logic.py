@@ -72,9 +72,7 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
             penalise_skips=parameterNode.penaliseSkips,
             remove_single_slice_detections=parameterNode.removeSingleSlices,
         )
-        job = self._start(start_job, "spinenet.tasks:read", parameterNode.inputVolume, options, onProgress)
-        job.model = parameterNode.model
-        return job
+        return self._start(start_job, "spinenet.tasks:read", parameterNode.inputVolume, options, onProgress)
 
     def finishReading(self, parameterNode, volumeNode, jobResult):
         """Put a finished job's spine into the scene; returns the `Spine`."""
