@@ -152,8 +152,8 @@ def table(rows, options: argparse.Namespace) -> str:
     lines += [
         "",
         f"{options.threads} threads of {_processor()}, PyTorch {torch.__version__}; medians of {options.corrections} "
-        "corrections in turns. Plain: all 68 hint maps rebuilt, nothing kept, eager float32. Ours: from the new hint to "
-        "the new points; the last column is what the session adds for curves and end vertebrae.",
+        "corrections in turns. Plain: all 68 hint maps rebuilt, nothing kept, eager float32. Ours: from the new hint "
+        "to the new points; the last column is what the session adds for curves and end vertebrae.",
     ]
     return "\n".join(lines)
 
