@@ -107,6 +107,7 @@ def near_ties(ensemble: Ensemble, images: np.ndarray, gaps: list[float]) -> Ense
 def test_adversarial_near_ties(images, undecided, precision, monkeypatch):
     """Leads of every size down to nothing, either way: where a faster order could err, the published one decides."""
     monkeypatch.setattr(scoring, "AUDIT_FIRST", 1)  # leave as many votes as possible to bfloat16
+    monkeypatch.setattr(scoring, "GIVE_UP_SHARE", 1.0)
     gaps = [sign * size for size in (1e-1, 1e-3, 1e-5, 1e-7) for sign in (1, -1)] + [0.0]
     images = images[4:9]
     made = near_ties(undecided, images, gaps)
@@ -126,6 +127,15 @@ def test_bfloat16_votes_need_more_than_the_error_seen(images, undecided):
         coarse, sizes = scorer._logits(scorer._bfloat16, levels.bfloat16())
     errors = (np.ptp(coarse - exact, axis=2) / sizes).max(axis=1)
     assert (errors < scoring.SAFETY / 2 * scorer.largest_error).all()
+
+
+def test_bfloat16_is_given_up_where_it_does_not_pay(images, undecided, want, monkeypatch):
+    """When every vote has to be computed twice, the rest is computed in float32 at once, with the same votes."""
+    monkeypatch.setattr(scoring, "SAFETY", 1e6)
+    monkeypatch.setattr(scoring, "GIVE_UP_AFTER", 6)
+    got, scorer = scored(undecided, "bfloat16", images)
+    assert scorer.decided_again == 2 * len(undecided)  # slices 4 and 5; then it stopped trying
+    np.testing.assert_array_equal(got.argmax(axis=2), want.argmax(axis=2))
 
 
 def test_slices_unlike_the_measured_ones_are_measured_themselves(images, undecided):

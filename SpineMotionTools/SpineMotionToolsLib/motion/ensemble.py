@@ -30,6 +30,9 @@ SAFETY = 4.0
 BFLOAT16_STEP = 2.0**-8
 """The bound is never below one rounding step of the largest logit, however small the errors seen."""
 
+GIVE_UP_AFTER, GIVE_UP_SHARE = 8, 0.2
+"""Where more than a fifth of the votes after the first slices had to be computed twice, bfloat16 saves no time."""
+
 FLOAT32_TOLERANCE = 1e-4
 """Lead, relative to the largest logit, below which the order of float32 sums could matter; the errors are near 2e-7."""
 
@@ -64,6 +67,7 @@ class Scorer:
         self._leads: list[np.ndarray] = []
         """(M,) a slice: the bfloat16 lead per size of features, infinite where float32 decided."""
         self.decided_again = 0
+        self._twice = 0
 
     @property
     def precision(self) -> str:
@@ -72,7 +76,7 @@ class Scorer:
     def score(self, images: np.ndarray) -> np.ndarray:
         """(M, n, 5) float32 probabilities of the next n slices, (n, 512, 512) uint8."""
         positions = len(self._leads) + np.arange(len(images))
-        if not self.coarse:
+        if not self.coarse or self._gave_up:
             self._leads.extend(np.full((len(images), len(self.ensemble)), np.inf))
             return self.score_exactly(images, positions)
         with self._computing():
@@ -91,6 +95,7 @@ class Scorer:
                 logits[member, chosen] = exact
             probabilities = self._settled(images, positions, logits, again)
         self.decided_again += int((again & ~audited).sum())
+        self._twice += int(again[:, positions >= AUDIT_FIRST].sum())
         self._leads.extend(np.where(again, np.inf, leads / np.maximum(sizes, TINY)).T)
         return probabilities
 
@@ -106,6 +111,11 @@ class Scorer:
         if not self._leads:
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero((np.array(self._leads) <= SAFETY * self.largest_error).any(axis=1))
+
+    @property
+    def _gave_up(self) -> bool:
+        votes = (len(self._leads) - AUDIT_FIRST) * len(self.ensemble)
+        return len(self._leads) >= GIVE_UP_AFTER and self._twice > GIVE_UP_SHARE * votes
 
     def _measure(self, member: int, errors: np.ndarray, sizes: np.ndarray) -> None:
         relative = np.ptp(errors, axis=1) / np.maximum(sizes, TINY)
