@@ -253,7 +253,7 @@ def test_examples_repeat_and_splits_share_no_bone():
     np.testing.assert_array_equal(first.images, again.images)
     assert (first.images != bone_examples("test", 0, (1,)).images).any()
     assert first.images.shape == (1, 512, 512)
-    assert first.motion_px[0] < 0.11
+    assert first.motion_mm[0] < 0.007
 
 
 def test_held_out_bones_show_every_grade_as_often_at_both_sites():

@@ -129,10 +129,10 @@ def test_neighboring_slices_resemble_each_other():
 def test_a_graded_trajectory_has_its_grade(limb, seed, grade):
     angles = view_angles(150)
     trajectory = hrpqct.graded_trajectory(np.random.default_rng(seed), grade, limb, angles)
-    size_px = trajectory.size_mm(limb.main_bone.outline_mm, angles) / limb.pixel_mm
-    low, high = hrpqct.MOTION_BANDS_PX[grade]
-    assert low - 1e-9 <= size_px <= high + 1e-9
-    assert hrpqct.grade_of_size(size_px) == grade
+    size_mm = trajectory.size_mm(limb.main_bone.outline_mm, angles)
+    low, high = hrpqct.MOTION_BANDS_MM[grade]
+    assert low - 1e-9 <= size_mm <= high + 1e-9
+    assert hrpqct.grade_of_size(size_mm) == grade
 
 
 @given(st.floats(-3, 3), st.floats(-3, 3), st.floats(-2, 2))
@@ -179,7 +179,7 @@ def test_stacks_move_on_their_own():
     assert phantom.volume.shape == (5, 96, 96)
     assert phantom.stack_heights == (2, 3)
     assert phantom.slice_grades.tolist() == [1, 1, 5, 5, 5]
-    assert phantom.motion_sizes_px[0] < 0.11 < 6 < phantom.motion_sizes_px[1]
+    assert phantom.motion_sizes_mm[0] < 0.007 < 0.49 < phantom.motion_sizes_mm[1]
 
 
 def test_a_given_motion_is_graded_by_its_size():

@@ -36,7 +36,7 @@ class Examples:
     grades: np.ndarray  # (n,) 1..5
     bones: np.ndarray  # (n,) number of the bone each slice comes from
     sites: np.ndarray  # (n,) index into SITES
-    motion_px: np.ndarray  # (n,) motion size in voxels
+    motion_mm: np.ndarray  # (n,) motion size
 
     @classmethod
     def joined(cls, parts: Sequence[Examples]) -> Examples:
@@ -55,7 +55,7 @@ def bone_examples(split: str, bone: int, grades: Sequence[int], neighbors: int =
     site = SITES[bone % len(SITES)]
     pixel_mm = float(random.choice(VOXELS_MM[site][0], p=VOXELS_MM[site][1]))
     if random.random() < 0.3:
-        pixel_mm *= random.uniform(0.9, 1.25)
+        pixel_mm *= random.uniform(0.9, 1.6)
     limb = make_limb(random, site, neighbors, pixel_mm)
     outline_px = limb.main_bone.outline_mm / pixel_mm
     low, high = outline_px.min(0), outline_px.max(0)
@@ -78,7 +78,7 @@ def bone_examples(split: str, bone: int, grades: Sequence[int], neighbors: int =
         (x0, y0), (x1, y1) = begin - first, end - first
         part = volume[number * neighbors : (number + 1) * neighbors, y0:y1, x0:x1]
         images.append(_prepared(part, random))
-    sizes = [trajectory.size_mm(limb.main_bone.outline_mm, angles) / pixel_mm for trajectory in trajectories]
+    sizes = [trajectory.size_mm(limb.main_bone.outline_mm, angles) for trajectory in trajectories]
     many = len(grades)
     return Examples(
         np.stack(images), np.array(grades), np.full(many, bone), np.full(many, SITES.index(site)), np.array(sizes)
@@ -99,7 +99,7 @@ def _random_frame(random, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray
 
 
 def _random_quality(random, noise_share: float) -> hrpqct.Quality:
-    noise = float(np.exp(random.uniform(np.log(18), np.log(110))))
+    noise = float(np.exp(random.uniform(np.log(18), np.log(140))))
     ring = random.uniform(1, 10) if random.random() < 0.3 else 0.0
     return hrpqct.Quality(noise * noise_share, ring, random.uniform(0, 0.02) if random.random() < 0.3 else 0.0)
 

@@ -53,8 +53,8 @@ class Phase:
     rate: float
 
 
-BASE_PHASES = (Phase("crops", CROP_PX, 24, 16, 5e-3), Phase("slices", INPUT_PX, 10, 8, 3e-3))
-MEMBER_PHASE = Phase("member", INPUT_PX, 2, 8, 1.5e-3)
+BASE_PHASES = (Phase("crops", CROP_PX, 24, 16, 5e-3), Phase("slices", INPUT_PX, 18, 8, 3e-3))
+MEMBER_PHASE = Phase("member", INPUT_PX, 2, 8, 2e-3)
 
 
 def train_ensemble(folder: Path, say: Callable[[str], None] = say_line) -> Path:
@@ -68,17 +68,18 @@ def train_ensemble(folder: Path, say: Callable[[str], None] = say_line) -> Path:
         net = _seeded(NormalizedNet, 0)
         for phase in BASE_PHASES:
             learn(net, phase, training, validation, seed=1000 + phase.pixels, say=say)
-        write_safetensors(base, net.folded(), {"title": "Shared base of the starter members"})
+        write_safetensors(base, _state(net), {"title": "Shared base of the starter members, normalized"})
     members = {}
     for number in range(MEMBERS):
         path = folder / f"DNN_{number}.safetensors"
         if not path.exists():
-            net = _seeded(PoolFirstNet, number + 1)
-            shared = {name: torch.from_numpy(t) for name, t in read_tensors(base).items() if name.startswith("conv")}
-            net.load_state_dict(shared, strict=False)
+            net = _seeded(NormalizedNet, number + 1)
+            fresh = {name: tensor for name, tensor in _state(net).items() if name.startswith("fc")}
+            shared = read_tensors(base) | fresh
+            net.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in shared.items()})
             drawn = bootstrap(training, np.random.default_rng([number, 77]))
             learn(net, MEMBER_PHASE, drawn, validation, seed=number, say=lambda line, n=number: say(f"DNN_{n} {line}"))
-            write_safetensors(path, {name: t.detach().numpy() for name, t in net.state_dict().items()}, {})
+            write_safetensors(path, net.folded(), {})
         members |= {f"DNN_{number}.{name}": tensor for name, tensor in read_tensors(path).items()}
     metadata = {
         "title": "Motion score starter ensemble",
@@ -89,6 +90,10 @@ def train_ensemble(folder: Path, say: Callable[[str], None] = say_line) -> Path:
     }
     write_safetensors(folder / STARTER_FILE, members, metadata)
     return folder / STARTER_FILE
+
+
+def _state(net: NormalizedNet) -> dict[str, np.ndarray]:
+    return {name: tensor.detach().numpy() for name, tensor in net.state_dict().items()}
 
 
 def _seeded(kind: type, seed: int) -> PoolFirstNet:

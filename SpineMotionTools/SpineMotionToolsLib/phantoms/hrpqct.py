@@ -4,7 +4,7 @@ The limb has a pose of its own in every view; noise, rings and beam hardening en
 contours and blur come from the reconstruction. The grade is that of the manufacturer's visual scale:
 
 1. no motion: sharp cortex and trabeculae;
-2. slight streaks, from a motion of about half a voxel;
+2. slight streaks, from a motion of about half a voxel of 60.7 um;
 3. some streaks, trabeculae blurred, cortex intact;
 4. marked streaks along the first views and at tangents of the cortex, cortical discontinuities;
 5. severe streaks, disrupted cortex, double contours.
@@ -23,13 +23,14 @@ from SpineMotionToolsLib.common.files import atomic_path
 from SpineMotionToolsLib.phantoms.hrpqct_anatomy import SITES, Limb, make_limb
 from SpineMotionToolsLib.phantoms.tomography import Spectrum, back_project, filter_projections, view_angles
 
-MOTION_BANDS_PX = {1: (0.0, 0.10), 2: (0.40, 0.65), 3: (1.1, 1.7), 4: (3.0, 4.5), 5: (7.0, 14.0)}
-"""Motion size of each grade, in voxels; sizes between the bands would be graded either way."""
+MOTION_BANDS_MM = {1: (0.0, 0.006), 2: (0.028, 0.045), 3: (0.075, 0.115), 4: (0.20, 0.30), 5: (0.50, 0.95)}
+"""Motion size of each grade; sizes between the bands would be graded either way. What a reader sees depends on the size
+against trabeculae (0.15 mm) and cortex (1 mm), whatever the voxels."""
 
 MU_SCALING, DENSITY_SLOPE, DENSITY_INTERCEPT, MU_WATER = 8192, 1603.51904, -391.209015, 0.2409
 VOXEL_SIZES_MM = (0.0607, 0.082)
 """XtremeCT II and XtremeCT."""
-BONE_WIDTH_MM = {"radius": 30.0, "tibia": 42.0}
+BONE_WIDTH_MM = {"radius": 29.0, "tibia": 42.0}
 SITE_CODES = {("radius", "left"): 20, ("radius", "right"): 21, ("tibia", "left"): 38, ("tibia", "right"): 29}
 
 
@@ -97,7 +98,7 @@ class Phantom:
     site: str
     grades: tuple[int, ...]  # one a stack
     stack_heights: tuple[int, ...]
-    motion_sizes_px: tuple[float, ...]
+    motion_sizes_mm: tuple[float, ...]
     trajectories: tuple[MotionTrajectory, ...]
 
     @property
@@ -160,15 +161,15 @@ _COURSES = (_drift, _jerks, _twitch, _oscillation, _tremor)
 
 def graded_trajectory(random: np.random.Generator, grade: int, limb: Limb, angles: np.ndarray) -> MotionTrajectory:
     """A random trajectory whose size on this limb lies in the grade's band."""
-    if grade not in MOTION_BANDS_PX:
+    if grade not in MOTION_BANDS_MM:
         raise InputError(f"There is no motion grade {grade}. Use 1 (no motion) to 5 (severe).")
     outline = limb.main_bone.outline_mm
     while True:
         trajectory = random_trajectory(random, len(angles))
-        size_px = trajectory.size_mm(outline, angles) / limb.pixel_mm
-        largest = np.ptp(np.stack([trajectory.x_mm, trajectory.y_mm]), axis=1).max() / limb.pixel_mm
-        if size_px > 0.12 * largest:  # else nearly a constant pose: it would have to be huge
-            return trajectory.scaled(random.uniform(*MOTION_BANDS_PX[grade]) / size_px)
+        size_mm = trajectory.size_mm(outline, angles)
+        largest = np.ptp(np.stack([trajectory.x_mm, trajectory.y_mm]), axis=1).max()
+        if size_mm > 0.12 * largest:  # else nearly a constant pose: it would have to be huge
+            return trajectory.scaled(random.uniform(*MOTION_BANDS_MM[grade]) / size_mm)
 
 
 def scan_limb(
@@ -266,7 +267,7 @@ def make_phantom(
 
     if trajectories is None:
         trajectories = [graded_trajectory(random, int(one), limb, angles) for one in grades]
-    sizes = tuple(one.size_mm(outline, angles) / pixel_mm for one in trajectories)
+    sizes = tuple(one.size_mm(outline, angles) for one in trajectories)
     if motion is not None:
         grades = tuple(grade_of_size(one) for one in sizes)
     borders = np.linspace(0, slices, len(trajectories) + 1).round().astype(int)
@@ -277,10 +278,10 @@ def make_phantom(
     return Phantom(volume, pixel_mm, site, grades, heights, sizes, tuple(trajectories))
 
 
-def grade_of_size(size_px: float) -> int:
+def grade_of_size(size_mm: float) -> int:
     """Grade of a motion size; between two bands their geometric middle decides."""
-    borders = [np.sqrt(MOTION_BANDS_PX[grade][1] * MOTION_BANDS_PX[grade + 1][0]) for grade in range(1, 5)]
-    return 1 + int(np.searchsorted(borders, size_px))
+    borders = [np.sqrt(MOTION_BANDS_MM[grade][1] * MOTION_BANDS_MM[grade + 1][0]) for grade in range(1, 5)]
+    return 1 + int(np.searchsorted(borders, size_mm))
 
 
 def processing_log(phantom: Phantom, side: str = "left") -> dict[str, object]:
