@@ -9,6 +9,7 @@ import numpy as np
 
 SLOWEST_STEPS_HZ, FASTEST_STEPS_HZ = 0.7, 3.2
 LEAST_TIME_S = 2.0
+LEAST_SPREAD = 0.005  # of the body's height: smaller changes are noise of the boxes
 NECK, HIPS, ANKLES = 1, (8, 11), (10, 13)
 
 
@@ -32,8 +33,8 @@ class GaitMeasures:
 def cadence_per_min(times_s: np.ndarray, spread: np.ndarray) -> float | None:
     """Steps a minute from a signal that opens and closes once a step: distance of the ankles, width of the box.
 
-    The strongest frequency between 0.7 and 3.2 steps a second of the signal without its trend; None when the time is
-    shorter than 2 s or nothing stands out.
+    `spread` is a share of the body's height. The strongest frequency between 0.7 and 3.2 steps a second of the signal
+    without its trend; None when the time is shorter than 2 s or nothing stands out.
     """
     known = np.isfinite(spread)
     times_s, spread = np.asarray(times_s)[known], np.asarray(spread, float)[known]
@@ -43,6 +44,8 @@ def cadence_per_min(times_s: np.ndarray, spread: np.ndarray) -> float | None:
     even = np.arange(times_s[0], times_s[-1], step)
     signal = np.interp(even, times_s, spread)
     signal = signal - np.polyval(np.polyfit(even, signal, 1), even)
+    if signal.std() < LEAST_SPREAD:
+        return None
     spectrum = np.abs(np.fft.rfft(signal * np.hanning(len(signal)), 16 * len(signal))) ** 2
     frequency = np.fft.rfftfreq(16 * len(signal), step)
     allowed = (frequency >= SLOWEST_STEPS_HZ) & (frequency <= FASTEST_STEPS_HZ)

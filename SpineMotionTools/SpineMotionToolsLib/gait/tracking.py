@@ -100,12 +100,12 @@ class Following:
     def _crossing(self, boxes: np.ndarray, time_s: float) -> bool:
         """Whether the patient and another person stand behind one another: one box where two are expected."""
         places = [person.place(time_s) for person in (self._patient, *self._others)]
-        for box in boxes:
+        for number, box in enumerate(boxes):
             width = box[2] - box[0]
             inside = [box[0] - 0.1 * width < (p[0] + p[2]) / 2 < box[2] + 0.1 * width for p in places]
             if inside[0] and sum(inside) > 1:
-                free = sum(1 for other in boxes if other is not box and _overlap(other, places[0]) > 0)
-                return free == 0
+                others = np.delete(boxes, number, axis=0)
+                return not any(_overlap(other, places[0]) > 0 for other in others)
         return False
 
     def _assign(self, boxes: np.ndarray, time_s: float) -> np.ndarray | None:
