@@ -1,0 +1,330 @@
+"""Scans from files: geometry kept in any orientation, and a sentence or a warning for every kind of bad input."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.volumes import Volume
+from SpineMotionToolsLib.spinenet.inputs import read_scan
+from SpineMotionToolsLib.spinenet.scans import CANONICAL, Scan, from_volume
+
+SAGITTAL = (0, 1, 0, 0, 0, -1)
+AXIAL, CORONAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1)
+
+
+def ramp(shape=(6, 150, 140)) -> np.ndarray:
+    """Voxels (k, j, i) that are all different."""
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def sagittal(array: np.ndarray, spacing=(1.0, 1.0, 4.0)) -> Volume:
+    matrix = np.eye(4)
+    matrix[:3, :3] = CANONICAL.T * spacing
+    return Volume(array, matrix, "made")
+
+
+def write_series(folder: Path, slices=8, orientation=SAGITTAL, spacing=4.0, shift=0.0, start=0.0, **tags) -> list[Path]:
+    """A series of single-frame files whose pixels tell their slice; `tags` overwrite DICOM attributes."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    folder.mkdir(parents=True, exist_ok=True)
+    axes = np.array(orientation, dtype=float).reshape(2, 3)
+    normal = np.cross(*axes)
+    uid = tags.pop("SeriesInstanceUID", generate_uid())
+    paths = []
+    for i in range(slices):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        one = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        one.SOPClassUID, one.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        one.StudyInstanceUID, one.SeriesInstanceUID, one.Modality = "1.2.3", uid, "MR"
+        one.SeriesDescription, one.SeriesNumber, one.InstanceNumber = "t2_sag", 3, i + 1
+        one.Rows, one.Columns, one.PixelSpacing, one.SliceThickness = 120, 110, [1.0, 1.0], spacing
+        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+        one.BitsAllocated = one.BitsStored = 16
+        one.HighBit, one.PixelRepresentation = 15, 0
+        position = (start + i * spacing) * normal + i * shift * axes[0]
+        one.ImageOrientationPatient, one.ImagePositionPatient = (
+            list(orientation),
+            [round(float(p), 4) for p in position],
+        )
+        for tag, value in tags.items():
+            setattr(one, tag, value)
+        pixels = np.full((120, 110), 100 * (i + 1), dtype="<u2")
+        pixels[:10] = 7
+        one.PixelData = pixels.tobytes()
+        path = folder / f"{uid[-6:]}-{i:03d}.dcm"
+        one.save_as(path, enforce_file_format=True)
+        paths.append(path)
+    return paths
+
+
+def slice_values(scan: Scan) -> list[int]:
+    return [round(float(v)) for v in scan.array[60, 60]]
+
+
+# ----- geometry
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_every_axis_order_and_direction_gives_the_same_scan(order):
+    want = from_volume(sagittal(ramp()))
+    for signs in product((1, -1), repeat=3):
+        array = want.array.transpose(2, 0, 1)  # (k, j, i) of the canonical scan
+        matrix = np.array(want.geometry.index_to_ras)
+        columns = []
+        for old, sign in zip(order, signs):
+            columns.append(matrix[:3, old] * sign)
+            if sign < 0:
+                matrix[:3, 3] += matrix[:3, old] * (array.shape[2 - old] - 1)
+        turned = array.transpose([2 - order[2 - axis] for axis in range(3)])
+        turned = turned[:: signs[2], :: signs[1], :: signs[0]]
+        placed = np.eye(4)
+        placed[:3, :3], placed[:3, 3] = np.stack(columns, axis=1), matrix[:3, 3]
+        got = from_volume(Volume(np.ascontiguousarray(turned), placed))
+        assert np.array_equal(got.array, want.array)
+        assert got.geometry.index_to_ras == pytest.approx(want.geometry.index_to_ras)
+
+
+def test_unequal_pixels_become_squares_in_the_same_place():
+    scan = from_volume(sagittal(ramp(), (0.8, 1.6, 4.0)))
+    assert scan.pixel_spacing_mm == pytest.approx(0.8, rel=0.01)
+    assert scan.array.shape == (300, 140, 6)
+    before = sagittal(ramp(), (0.8, 1.6, 4.0)).ijk_to_ras
+    edge = lambda matrix, rows: matrix @ [-0.5, rows - 0.5, 0, 1]
+    assert edge(scan.geometry.index_to_ras, 300) == pytest.approx(edge(before, 150))
+    assert "resampled" in " ".join(scan.notes)
+
+
+def test_thin_slices_are_averaged_around_the_same_middle():
+    volume = sagittal(ramp((41, 150, 140)), (1.0, 1.0, 1.0))
+    scan = from_volume(volume)
+    assert scan.array.shape == (150, 140, 10)
+    assert scan.geometry.slice_spacing_mm == pytest.approx(4)
+    assert scan.array[..., 0] == pytest.approx(ramp((41, 150, 140))[:4].mean(axis=0))
+    assert scan.geometry.index_to_ras[:3, 3] == pytest.approx([1.5, 0, 0])
+
+
+def test_oblique_slices_are_kept_with_their_geometry():
+    a = np.radians(25)
+    matrix = np.eye(4)
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    matrix[:3, :3] = turn @ CANONICAL.T * [1, 1, 4]
+    scan = from_volume(Volume(ramp(), matrix))
+    assert scan.geometry.index_to_ras == pytest.approx(matrix)
+    assert "turned 25 degrees" in " ".join(scan.warnings)
+
+
+# ----- bad volumes
+
+
+@pytest.mark.parametrize(
+    ("spacing", "order", "word"),
+    [((1, 1, 4), (2, 1, 0), "coronal|axial"), ((1, 1, 4), (0, 2, 1), "coronal|axial")],
+)
+def test_axial_and_coronal_series_are_named(spacing, order, word):
+    matrix = np.eye(4)
+    matrix[:3, :3] = CANONICAL.T[:, order] * spacing
+    with pytest.raises(InputError, match=word):
+        from_volume(Volume(ramp(), matrix))
+
+
+@pytest.mark.parametrize("spacing", [(8, 8, 8), (0.01, 0.01, 4), (0.1, 0.1, 4)])
+def test_implausible_spacing_is_refused(spacing):
+    with pytest.raises(InputError, match="implausible"):
+        from_volume(sagittal(ramp(), spacing))
+
+
+def test_one_slice_is_read_with_a_warning():
+    assert "one slice" in " ".join(from_volume(sagittal(ramp((1, 150, 140)))).warnings)
+
+
+def test_three_slices_look_like_a_localizer():
+    assert "localizer" in " ".join(from_volume(sagittal(ramp((3, 150, 140)))).warnings)
+
+
+def test_nan_becomes_zero_with_a_warning():
+    array = ramp()
+    array[2, 3, 4] = np.nan
+    scan = from_volume(sagittal(array))
+    assert np.isfinite(scan.array).all()
+    assert "1 voxels were not numbers" in " ".join(scan.warnings)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64", "uint32", "float64"])
+def test_every_number_type_is_read(dtype):
+    array = (ramp() % 100).astype(dtype)
+    scan = from_volume(sagittal(array))
+    assert scan.array.dtype.name in ("uint8", "uint16", "int16", "float32", "float64")
+    assert scan.array[3, 5, 2] == array[2, 3, 5]
+
+
+def test_signed_data_are_shifted_and_ct_is_suspected():
+    signed = from_volume(sagittal((ramp() % 100 - 50).astype(np.int16)))
+    assert signed.array.min() == 0
+    assert not any("CT" in w for w in signed.warnings)
+    hounsfield = from_volume(sagittal((ramp() % 2000 - 1000).astype(np.int16)))
+    assert any("look like CT" in w for w in hounsfield.warnings)
+
+
+def test_an_empty_scan_is_refused():
+    with pytest.raises(InputError, match="all voxels are equal"):
+        from_volume(sagittal(np.zeros((6, 150, 140))))
+
+
+@pytest.mark.parametrize("bad", [{"pixel_spacing_mm": 0}, {"pixel_spacing_mm": np.nan}, {"slice_spacing_mm": -1}])
+def test_bare_arrays_need_a_spacing(bad):
+    with pytest.raises(InputError):
+        Scan.from_array(ramp(), **{"pixel_spacing_mm": 1.0, **bad})
+
+
+# ----- files
+
+
+def test_nifti_with_time_is_refused_and_with_one_volume_read(tmp_path):
+    def write(name, count):
+        made = [sitk.GetImageFromArray(ramp()) for _ in range(count)]
+        for image in made:
+            image.SetDirection((0, 0, -1, 1, 0, 0, 0, -1, 0))
+            image.SetSpacing((1, 1, 4))
+        sitk.WriteImage(sitk.JoinSeries(made), str(tmp_path / name))
+        return tmp_path / name
+
+    with pytest.raises(InputError, match="4-D"):
+        read_scan(write("four.nii.gz", 3))
+    assert read_scan(write("one.nii.gz", 1)).array.shape == (150, 140, 6)
+
+
+def test_missing_and_damaged_files_say_so(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_scan(tmp_path / "none.nii")
+    (tmp_path / "bad.nrrd").write_text("nothing")
+    with pytest.raises(InputError, match="could not be read"):
+        read_scan(tmp_path / "bad.nrrd")
+
+
+# ----- DICOM
+
+
+def test_slices_follow_their_position_not_their_number(tmp_path):
+    for i, path in enumerate(write_series(tmp_path)):
+        import pydicom
+
+        one = pydicom.dcmread(path)
+        one.InstanceNumber = 100 - i
+        one.save_as(path)
+    scan = read_scan(tmp_path)
+    # The normal of these slices points to the patient's right (LPS -x), as the canonical slices do.
+    assert slice_values(scan) == [100 * (i + 1) for i in range(8)]
+    assert scan.geometry.slice_spacing_mm == pytest.approx(4)
+
+
+def test_the_sagittal_t2_is_chosen_among_mixed_series(tmp_path):
+    write_series(tmp_path / "a", orientation=AXIAL, SeriesDescription="t2_tra", SeriesNumber=5, slices=20)
+    write_series(tmp_path / "b", SeriesDescription="localizer", SeriesNumber=1, slices=12)
+    write_series(tmp_path / "c", SeriesDescription="t1_sag", SeriesNumber=2, slices=9)
+    write_series(tmp_path / "d", SeriesDescription="t2_sag", SeriesNumber=3, slices=9)
+    (tmp_path / "notes.txt").write_text("not an image")
+    scan = read_scan(tmp_path)
+    assert "t2_sag" in scan.name
+    assert "t1_sag" in " ".join(scan.notes)
+    assert "t1_sag" in read_scan(tmp_path, "t1").name
+    with pytest.raises(InputError, match="no series 'flair'"):
+        read_scan(tmp_path, "flair")
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL])
+def test_a_folder_without_sagittal_slices_is_refused(tmp_path, orientation):
+    write_series(tmp_path, orientation=orientation)
+    with pytest.raises(InputError, match="no sagittal series"):
+        read_scan(tmp_path)
+
+
+def test_ct_is_refused(tmp_path):
+    write_series(tmp_path, Modality="CT")
+    with pytest.raises(InputError, match="not MRI"):
+        read_scan(tmp_path)
+
+
+def test_a_localizer_alone_is_read_with_a_warning(tmp_path):
+    write_series(tmp_path, slices=3, SeriesDescription="3-plane loc")
+    assert any("localizer" in w for w in read_scan(tmp_path).warnings)
+
+
+def test_missing_slices_are_filled_and_told(tmp_path):
+    write_series(tmp_path)[3].unlink()
+    scan = read_scan(tmp_path)
+    assert slice_values(scan) == [100 * (i + 1) for i in range(8)]
+    assert any("1 slices are missing" in w for w in scan.warnings)
+
+
+def test_duplicates_are_read_once_and_told(tmp_path):
+    write_series(tmp_path, SeriesInstanceUID="1.2.3.111111")
+    for path in write_series(tmp_path / "more", slices=2, SeriesInstanceUID="1.2.3.111111"):
+        path.rename(tmp_path / f"again-{path.name}")
+    scan = read_scan(tmp_path)
+    assert scan.array.shape[2] == 8
+    assert any("lie where another one lies" in w for w in scan.warnings)
+
+
+def test_uneven_slices_are_told(tmp_path):
+    import pydicom
+
+    path = write_series(tmp_path)[4]
+    one = pydicom.dcmread(path)
+    one.ImagePositionPatient[0] = float(one.ImagePositionPatient[0]) - 1.2
+    one.save_as(path)
+    assert any("not evenly spaced" in w for w in read_scan(tmp_path).warnings)
+
+
+def test_tilted_slices_keep_their_geometry(tmp_path):
+    write_series(tmp_path, shift=1.0)
+    scan = read_scan(tmp_path)
+    assert any("shifted against each other" in w for w in scan.warnings)
+    assert scan.geometry.slice_spacing_mm == pytest.approx(4)
+    assert np.linalg.norm(scan.geometry.index_to_ras[:3, 2]) == pytest.approx(np.hypot(4, 1))
+
+
+def test_compressed_slices_are_decoded(tmp_path):
+    import pydicom
+    from pydicom.uid import RLELossless
+
+    want = read_scan(*[tmp_path] if write_series(tmp_path) else [])
+    for path in tmp_path.glob("*.dcm"):
+        one = pydicom.dcmread(path)
+        one.compress(RLELossless)
+        one.save_as(path)
+    assert np.array_equal(read_scan(tmp_path).array, want.array)
+
+
+def test_a_cut_off_file_gives_a_sentence(tmp_path):
+    path = write_series(tmp_path)[2]
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match="could not be decoded|differ in size"):
+        read_scan(tmp_path)
+
+
+def test_a_folder_without_dicom_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(InputError, match="holds no DICOM slices"):
+        read_scan(tmp_path)
+
+
+def test_a_file_stands_for_its_series(tmp_path):
+    path = write_series(tmp_path)[5]
+    write_series(tmp_path, SeriesDescription="t2_sag_other", slices=12)
+    assert read_scan(path).array.shape[2] == 8
+
+
+def test_no_patient_name_reaches_the_scan(tmp_path):
+    write_series(tmp_path, PatientName="Secret^Person", PatientID="4711")
+    scan = read_scan(tmp_path)
+    assert "Secret" not in " ".join([scan.name, *scan.notes, *scan.warnings])

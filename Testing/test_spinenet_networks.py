@@ -1,0 +1,191 @@
+"""Networks: names as in the contracts, the fast forms equal the plain ones, published files load, heads train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from SpineMotionToolsLib.common.engine import Engine
+from SpineMotionToolsLib.common.errors import InputError, WeightsError
+from SpineMotionToolsLib.common.weights import load_contract, write_safetensors
+from SpineMotionToolsLib.spinenet import inference, models, networks, training
+from SpineMotionToolsLib.spinenet.fast_networks import FastGrading, FastUpBlock, Maker, accelerated
+from SpineMotionToolsLib.spinenet.grades import HEADS
+from SpineMotionToolsLib.spinenet.winograd import WinogradConv
+from torch import nn
+
+from Testing.golden.seeded_weights import fill_torch
+
+
+@pytest.mark.parametrize("part", models.PARTS)
+def test_state_dict_equals_the_contract(part):
+    with torch.device("meta"):
+        state = models.build(part).state_dict()
+    contract = load_contract(models.CONTRACTS / f"spinenet-{part}.json")
+    assert {name: tuple(value.shape) for name, value in state.items()} == {n: s.shape for n, s in contract.items()}
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+@pytest.mark.parametrize("shape", [(3, 7, 7), (1, 12, 9), (2, 30, 17)])
+def test_winograd_equals_direct_convolution(tile, shape):
+    n, h, w = shape
+    conv = nn.Conv2d(20, 12, 3, padding=1)
+    x = torch.randn(n, 20, h, w)
+    with torch.no_grad():
+        want = conv(x).relu()
+        fast = WinogradConv(conv.weight, conv.bias, tile=tile)
+        parts = x.movedim(1, -1).split([15, 5], dim=-1)
+        for _ in range(2):  # the second call finds the working memory of the first
+            got = fast(*parts).movedim(-1, 1)
+            assert torch.allclose(got, want, atol=2e-5)
+
+
+def test_winograd_in_depth_and_after_another_size():
+    conv = nn.Conv3d(8, 6, 3, padding=1)
+    with torch.no_grad():
+        fast = WinogradConv(conv.weight, conv.bias, relu=False)
+        for shape in ((2, 8, 5, 9, 13), (1, 8, 1, 12, 10), (2, 8, 5, 9, 13), (2, 8, 5, 10, 14)):
+            x = torch.randn(shape)
+            assert torch.allclose(fast(x.movedim(1, -1)).movedim(-1, 1), conv(x), atol=2e-5)
+
+
+def test_fast_up_block_equals_the_plain_one():
+    block = fill_torch(networks.UpBlock(128, 96, 32), 0.7).eval()
+    x, skip = torch.rand(2, 128, 6, 6), torch.rand(2, 32, 12, 12)
+    with torch.no_grad():
+        got = FastUpBlock(block, Maker())(x.movedim(1, -1), skip.movedim(1, -1)).movedim(-1, 1)
+        assert torch.allclose(got, block(x, skip), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_fast_grading_equals_the_plain_one_and_bf16_is_near():
+    network = fill_torch(networks.GradingNetwork(), 0.7).eval()
+    x = torch.rand(1, 1, 5, 48, 64)
+    with torch.no_grad():
+        want = torch.cat(network(x), 1)
+        assert torch.allclose(torch.cat(FastGrading(network)(x), 1), want, atol=1e-4)
+        assert torch.allclose(torch.cat(FastGrading(network, bf16=True)(x), 1), want, atol=0.05)
+
+
+@pytest.mark.slow
+def test_fast_detection_equals_the_plain_one():
+    network = fill_torch(networks.DetectionNetwork(), 0.9).eval()
+    x = torch.rand(3, 1, 64, 64)
+    with torch.no_grad():
+        want = network(x)
+        got = accelerated(network)(x)
+    assert (got - want).abs().max() < 1e-5 * want.abs().max()
+
+
+class Near(nn.Module):
+    """A grading network whose first head is undecided for dark discs."""
+
+    def forward(self, x):
+        bright = x.mean(dim=(1, 2, 3, 4))
+        first = torch.stack([bright * 0 + 1.0, 1.0 + bright - 0.1], dim=1)
+        first = torch.cat([first, torch.full((len(x), 3), -4.0)], dim=1)
+        rest = [torch.arange(h.classes).float().expand(len(x), -1) for h in HEADS[1:]]
+        return (first, *rest)
+
+
+def test_discs_in_doubt_are_graded_again_by_the_plain_network(monkeypatch):
+    plain, asked = Near(), []
+
+    class Rough(Near):
+        def forward(self, x):
+            logits = super().forward(x)
+            return (logits[0] + torch.tensor([0.002, -0.002, 0, 0, 0]), *logits[1:])
+
+    class Counted(Near):
+        def forward(self, x):
+            asked.append(len(x))
+            return plain(x)
+
+    set_ = models.Models({"grading": Counted()})
+    monkeypatch.setattr(set_, "fast_network", lambda part, bf16=False: Rough())
+    volumes = np.stack([np.full((9, 112, 224), v) for v in (0.101, 0.5)]).astype(np.float32)
+    engine = Engine("cpu", "bfloat16").resolve()
+    logits = inference.grade_logits(set_, volumes, engine)
+    assert logits[0].argmax(axis=1).tolist() == [1, 1]
+    assert asked == [1]
+
+
+# ----- files
+
+
+def published_folder(folder: Path, part: str, wrapper: str) -> Path:
+    """A folder with one published-layout file of a small network and marks for the rest."""
+    network = fill_torch(models.build(part))
+    for name in models.FOLDERS.values():
+        (folder / name).mkdir(parents=True)
+        torch.save({"net": {}}, folder / name / "ckpt1.pt")
+    torch.save({wrapper: network.state_dict(), "epoch": 5, "loss": 0.1}, folder / models.FOLDERS[part] / "ckpt9.pt")
+    return folder
+
+
+@pytest.mark.parametrize(("part", "wrapper"), [("appearance", "net"), ("context", "net")])
+def test_published_files_load_in_their_wrapping(tmp_path, monkeypatch, part, wrapper):
+    monkeypatch.setenv("SPINEMOTION_MODELS", str(tmp_path / "models"))
+    set_ = models.published_models(published_folder(tmp_path / "in", part, wrapper))
+    assert not set_.starter
+    assert "non-commercial" in set_.notices[0]
+    want = fill_torch(models.build(part)).state_dict()
+    got = set_.network(part).state_dict()
+    assert all(torch.equal(got[name], value) for name, value in want.items())
+    set_.release(part)
+    assert part not in set_._loaded
+
+
+def test_missing_or_foreign_files_say_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPINEMOTION_MODELS", str(tmp_path / "models"))
+    with pytest.raises(WeightsError, match="no weight file in its sub-folder"):
+        models.choose_models(tmp_path)
+    torch.save({"net": {"a": torch.zeros(3)}}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="do not fit the context network"):
+        models.load_network(tmp_path / "x.pt", "context")
+    write_safetensors(tmp_path / "y.safetensors", {"a": np.zeros(3)}, {"architecture": '{"class": "os.system"}'})
+    with pytest.raises(WeightsError, match="unknown network"):
+        models.load_network(tmp_path / "y.safetensors", "detection")
+
+
+# ----- fine-tuning
+
+
+def test_truth_tables_are_checked(tmp_path):
+    table = tmp_path / "truth.csv"
+    table.write_text("case,level,Pfirrmann,Herniation\na,L4-L5,3,\na,L5-S1,5,1\n")
+    truth = training.read_truth(table)
+    assert truth["a", "L4-L5"][0] == 2
+    assert truth["a", "L4-L5"][-1] == training.IGNORED
+    for bad in ("case,level,Pfirrmann\na,L4-L5,6\n", "case,level,Pfirrmann\na,L4-L5,x\n", "level\nL4-L5\n"):
+        table.write_text(bad)
+        with pytest.raises(InputError):
+            training.read_truth(table)
+
+
+@pytest.mark.slow
+def test_heads_learn_and_nothing_else_changes():
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk = nn.Linear(8, 8)
+            for head in HEADS:
+                setattr(self, head.key, nn.Linear(8, head.classes))
+
+    network = Small().requires_grad_(False)
+    trunk = network.trunk.weight.clone()
+    rng = np.random.default_rng(0)
+    classes = np.stack([rng.integers(0, head.classes, 200) for head in HEADS], axis=1)
+    features = rng.normal(size=(200, 8)).astype(np.float32) * 0.1
+    features[:, :5] += 12 * np.eye(5)[classes[:, 0]]
+    classes[:, 3] = training.IGNORED
+    classes[:20, 0] = training.IGNORED
+    data = training.GradedDiscs(features, classes)
+    training.train_heads(network, data, epochs=60)
+    scores = training.evaluate_heads(network, data)
+    assert scores["Pfirrmann"] > 0.95
+    assert np.isnan(scores["Spondylolisthesis"])
+    assert torch.equal(network.trunk.weight, trunk)
+    assert not any(p.requires_grad for p in network.parameters())

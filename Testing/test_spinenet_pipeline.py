@@ -1,0 +1,310 @@
+"""From scan to result with networks that know the truth: positions, labels, grades, edits, files, tasks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from SpineMotionToolsLib.common.engine import Engine
+from SpineMotionToolsLib.common.errors import InputError, WeightsError
+from SpineMotionToolsLib.spinenet import batch, editing, export, pictures, pipeline, report
+from SpineMotionToolsLib.spinenet.departures import FAITHFUL, RECOMMENDED
+from SpineMotionToolsLib.spinenet.detection_targets import make_targets, scan_to_patch
+from SpineMotionToolsLib.spinenet.grades import HEADS
+from SpineMotionToolsLib.spinenet.models import Models
+from SpineMotionToolsLib.spinenet.numbering import Numbering
+from SpineMotionToolsLib.spinenet.patches import split
+from SpineMotionToolsLib.spinenet.results import Spine
+from SpineMotionToolsLib.spinenet.scans import Scan
+from torch import nn
+
+SHAPE, SPACING = (260, 240, 4), 1.2
+LABELS = ["L2", "L3", "L4", "L5", "S1"]
+
+
+def true_corners() -> np.ndarray:
+    """(bodies, 4, 2) corners in scan pixels, the same in every slice."""
+    centres = np.stack([120 + 8 * np.sin(np.arange(5)), 50.3 + 37.7 * np.arange(5)], axis=1)
+    box = np.array([[14, -10], [14, 10], [-14, 10], [-14, -10]], dtype=float)
+    return centres[:, None] + box
+
+
+class Detector(nn.Module):
+    """Answers with the perfect maps of each patch, in the order in which the pipeline asks."""
+
+    def __init__(self, slices_with_bodies: range = range(4)) -> None:
+        super().__init__()
+        self.asked, self.shown = 0, slices_with_bodies
+        self.windows = list(dict.fromkeys(split(SHAPE, SPACING)))
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        maps = []
+        for _ in patches:
+            number, place = divmod(self.asked, len(self.windows))
+            self.asked += 1
+            bounds = self.windows[place].bounds(*SHAPE[:2])
+            corners = true_corners() if number in self.shown else np.zeros((0, 4, 2))
+            maps.append(make_targets(scan_to_patch(corners.reshape(-1, 2), bounds).reshape(-1, 4, 2)))
+        return torch.from_numpy(np.array(maps))
+
+
+class Appearance(nn.Module):
+    """The i-th volume is the i-th body from the top."""
+
+    def forward(self, volumes: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(volumes), 24)
+        logits[torch.arange(len(volumes)), 4 - torch.arange(len(volumes))] = 60.0
+        return logits
+
+
+class Context(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return 100 * image
+
+
+class Grading(nn.Module):
+    calls = 0
+
+    def forward(self, discs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        Grading.calls += len(discs)
+        return tuple(torch.arange(head.classes).float().expand(len(discs), -1) for head in HEADS)
+
+
+def oracle(departures=RECOMMENDED, shown: range = range(4)) -> Models:
+    networks = {"detection": Detector(shown), "appearance": Appearance(), "context": Context(), "grading": Grading()}
+    return Models(networks, "oracle", departures=departures, notices=("A notice.",))
+
+
+def made_scan() -> Scan:
+    """Bright bodies, darker discs, bright fluid behind them."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    image = 60.0 + 10 * np.sin(rows / 7) * np.cos(columns / 9)
+    image[:, 140:152] = 900
+    for corners in true_corners():
+        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
+        image[(rows > y0) & (rows < y1) & (columns > x0) & (columns < x1)] = 300
+    return Scan.from_array(np.repeat(image[..., None], SHAPE[2], axis=2), SPACING, 4.0, "made")
+
+
+@pytest.fixture(scope="module")
+def spine() -> Spine:
+    return pipeline.read(made_scan(), oracle(), Engine("cpu"))
+
+
+def test_reads_positions_labels_and_grades(spine):
+    assert spine.labels == LABELS
+    assert all(v.slices == (0, 1, 2, 3) for v in spine.vertebrae)
+    found = np.array([v.middle_polygon_px for v in spine.vertebrae])
+    assert np.abs(found - true_corners()).max() < 0.15
+    assert [d.level for d in spine.discs] == ["L2-L3", "L3-L4", "L4-L5", "L5-S1"]
+    assert all(d.grade("Pfirrmann").value == 5 and d.grade("Herniation").value == 1 for d in spine.discs)
+    assert all(abs(sum(g.probabilities) - 1) < 1e-9 for d in spine.discs for g in d.grades)
+    assert all(v.label_probability > 0.99 for v in spine.vertebrae)
+    assert spine.notices == ("A notice.",)
+
+
+def test_published_rules_stay_within_a_patch_pixel():
+    spine = pipeline.detect(made_scan(), oracle(FAITHFUL), Engine("cpu"))
+    found = np.array([v.middle_polygon_px for v in spine.vertebrae])
+    assert spine.labels == LABELS
+    assert 0.15 < np.abs(found - true_corners()).max() < 2.0
+
+
+def test_corners_lie_where_the_geometry_says(spine):
+    vertebra = spine.vertebrae[0]
+    x, y = vertebra.corners_px[0, 0]
+    assert vertebra.corners_ras[0, 0] == pytest.approx([0.0, -x * SPACING, -y * SPACING])
+    assert vertebra.corners_ras[3, 0, 0] == pytest.approx(12.0)  # slices go to the patient's right
+    assert spine.geometry.to_pixels(vertebra.corners_ras[2, 1]) == pytest.approx([*vertebra.corners_px[2, 1], 2])
+
+
+def test_no_vertebra_gives_an_empty_spine_with_a_warning():
+    spine = pipeline.read(made_scan(), oracle(shown=range(0)), Engine("cpu"))
+    assert spine.vertebrae == spine.discs == ()
+    assert "No vertebra was found" in spine.warnings[0]
+    assert pictures.key_picture(made_scan(), spine).width > 0
+    assert Spine.from_json(json.loads(json.dumps(spine.to_json()))).labels == []
+
+
+def test_a_body_in_one_slice_is_dropped_unless_wanted():
+    only = oracle(shown=range(1, 2))
+    assert pipeline.detect(made_scan(), only, Engine("cpu")).labels == []
+    keep = pipeline.Options(remove_single_slice_detections=False)
+    assert pipeline.detect(made_scan(), oracle(shown=range(1, 2)), Engine("cpu"), keep).labels == LABELS
+
+
+def test_json_round_trip_keeps_everything(spine):
+    text = json.dumps(spine.to_json())
+    again = Spine.from_json(json.loads(text))
+    assert json.dumps(again.to_json()) == text
+    assert again.vertebrae[1].same_outline(spine.vertebrae[1])
+
+
+def test_a_set_without_a_network_says_so():
+    with pytest.raises(WeightsError, match="no grading network"):
+        Models({}).network("grading")
+
+
+def test_progress_runs_to_the_end_and_can_stop():
+    seen = []
+    pipeline.read(made_scan(), oracle(), Engine("cpu"), progress=lambda done, of, text: seen.append(done / of))
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+    def stop(done, of, text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.detect(made_scan(), oracle(), Engine("cpu"), progress=stop)
+
+
+# ----- corrections
+
+
+def test_shift_rename_and_count_keep_grades(spine):
+    shifted = editing.shift_labels(spine, -1)
+    assert shifted.labels == ["L1", "L2", "L3", "L4", "L5"]
+    assert shifted.is_graded
+    assert shifted.discs[0].level == "L1-L2"
+    six = editing.count_from(spine, 4, "S1", Numbering(lumbar=6))
+    assert six.labels == ["L3", "L4", "L5", "L6", "S1"]
+    assert all(d.neighbours for d in six.discs)
+    four = editing.count_from(spine, 4, "S1", Numbering(lumbar=4))
+    assert four.labels == ["L1", "L2", "L3", "L4", "S1"]
+    named = editing.rename(spine, 0, "T12")
+    assert not named.discs[0].neighbours
+    assert named.vertebrae[0].label_probability is None
+    assert editing.edits_of(named) == ["renamed L2 to T12"]
+    assert editing.edits_of(spine) == []  # the old spine is undo
+
+
+def test_only_changed_discs_are_graded_again(spine):
+    target = spine.vertebrae[2].corners_ras[1, 0] + [0, -2.0, 0]
+    moved = editing.move_corner(spine, 2, 1, "rt", target)
+    assert [d.grades is None for d in moved.discs] == [False, True, True, False]
+    assert moved.vertebrae[2].corners_ras[1, 0] == pytest.approx(target)
+    assert moved.vertebrae[2].source == "corrected"
+    before = Grading.calls
+    graded = pipeline.grade(made_scan(), moved, oracle(), Engine("cpu"))
+    assert Grading.calls - before == 2
+    assert graded.is_graded
+
+
+def test_delete_and_add(spine):
+    fewer = editing.delete_vertebra(spine, 2)
+    assert fewer.labels == ["L2", "L3", "L5", "S1"]
+    assert not fewer.discs[1].neighbours
+    old = spine.vertebrae[2]
+    back = editing.add_vertebra(fewer, "L4", old.slices, old.corners_px)
+    assert back.labels == LABELS
+    assert back.vertebrae[2].source == "added"
+    assert len(editing.edits_of(back)) == 2
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda s: editing.rename(s, 0, "L9"),
+        lambda s: editing.rename(s, 17, "L1"),
+        lambda s: editing.shift_labels(s, 4),
+        lambda s: editing.count_from(s, 4, "C3"),
+        lambda s: editing.move_corner(s, 0, 99, 0, [0, 0, 0]),
+        lambda s: editing.move_corner(s, 0, 0, 0, s.vertebrae[0].corners_ras[0, 2] + [0, 1, 5]),
+        lambda s: editing.add_vertebra(s, "L1", [77], s.vertebrae[0].corners_px[:1]),
+        lambda s: editing.add_vertebra(s, "L1", [0], s.vertebrae[0].corners_px[:1, [0, 2, 1, 3]]),
+        lambda s: editing.add_vertebra(s, "L1", [0, 0], s.vertebrae[0].corners_px[:2]),
+        lambda s: Numbering(lumbar=9),
+    ],
+)
+def test_impossible_corrections_are_refused(spine, edit):
+    with pytest.raises(InputError):
+        edit(spine)
+
+
+# ----- files and tasks
+
+
+def test_label_map_has_bodies_and_discs_where_they_are(spine):
+    labels, names = export.label_map(spine)
+    assert [n for n, _ in names] == ["L2-L3 disc", "L3-L4 disc", "L4-L5 disc", "L5-S1 disc", *LABELS]
+    x, y = true_corners()[3].mean(axis=0).round().astype(int)
+    assert labels[1, y, x] == [n for n, _ in names].index("L5") + 1
+
+
+def test_written_case_opens_again(spine, tmp_path):
+    import SimpleITK as sitk
+
+    batch.write_case(tmp_path, spine, made_scan())
+    image = sitk.ReadImage(str(tmp_path / batch.SEGMENTATION_NAME))
+    assert image.GetSize() == (SHAPE[1], SHAPE[0], SHAPE[2])
+    assert image.GetMetaData("Segment7_Name") == "L5"
+    assert "49668003" in image.GetMetaData("Segment7_Tags")
+    assert image.TransformIndexToPhysicalPoint((0, 0, 3)) == pytest.approx((-12, 0, 0))  # LPS: to the right is minus
+    marks = json.loads((tmp_path / batch.MARKUPS_NAME).read_text())["markups"]
+    assert [p["label"] for p in marks[0]["controlPoints"]] == LABELS
+    assert len(marks[1]["controlPoints"]) == 4 * len(LABELS)
+    header = (tmp_path / "disc-measurements.csv").read_text().splitlines()[0]
+    assert "Slip (mm)" in header
+    html = (tmp_path / batch.REPORT_NAME).read_text()
+    assert "A notice." in html
+    assert "L5-S1" in html
+
+
+def test_report_lists_corrections(spine):
+    assert "renamed L2 to L1" in report.spine_report(editing.rename(spine, 0, "L1")).to_html()
+
+
+def test_demonstration_grades_say_so_everywhere(spine):
+    demo = replace(spine, grades_are_demonstration=True)
+    assert "no clinical meaning" in demo.grade_table().name
+    assert "no clinical meaning" in report.spine_report(demo).to_html()
+
+
+def test_task_takes_voxels_and_gives_json(spine, tmp_path, monkeypatch):
+    from SpineMotionToolsLib.spinenet import tasks
+
+    monkeypatch.setattr(pipeline, "choose_models", lambda model: oracle())
+    scan = made_scan()
+    np.save(tmp_path / "v.npy", scan.array.transpose(2, 0, 1))
+    given = {"voxels_kji": str(tmp_path / "v.npy"), "ijk_to_ras": scan.geometry.index_to_ras.tolist(), "name": "made"}
+    got = tasks.read({"scan": given, "model": "", "device": "cpu"})
+    json.dumps(got)
+    assert Spine.from_json(got["result"]).labels == LABELS
+    ungraded = editing.delete_vertebra(Spine.from_json(got["result"]), 4)
+    again = tasks.grade({"scan": given, "device": "cpu", "spine": ungraded.to_json()})
+    assert Spine.from_json(again["result"]).measurements is not None
+    with pytest.raises(InputError, match="could not be handed over"):
+        tasks.read({"scan": {**given, "voxels_kji": str(tmp_path / "none.npy")}})
+
+
+def test_batch_skips_what_is_done_and_reports_what_failed(tmp_path):
+    import SimpleITK as sitk
+
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    scan = made_scan()
+    image = sitk.GetImageFromArray(scan.array.transpose(2, 0, 1).astype(np.float32))
+    image.SetDirection((0, 0, -1, 1, 0, 0, 0, -1, 0))
+    image.SetSpacing((SPACING, SPACING, 4.0))
+    sitk.WriteImage(image, str(source / "good.nrrd"))
+    (source / "bad.nrrd").write_text("no image")
+    cases = batch.find_cases(source)
+    assert [name for name, _ in cases] == ["bad", "good"]
+    rows = batch.read_cases(cases, out, oracle(), Engine("cpu"))
+    assert [row["status"] for row in rows] == ["failed", "read"]
+    assert "could not be read as an image" in rows[0]["remarks"]
+    assert (out / "good" / batch.RESULT_NAME).exists()
+    written = (out / "good" / batch.RESULT_NAME).stat().st_mtime_ns
+    batch.read_cases(cases, out, oracle(), Engine("cpu"))
+    assert (out / "good" / batch.RESULT_NAME).stat().st_mtime_ns == written
+    assert "bad,failed" in (out / batch.SUMMARY_NAME).read_text()
+
+
+def test_find_cases_refuses_what_is_not_there(tmp_path):
+    with pytest.raises(InputError):
+        batch.find_cases(tmp_path / "nothing")
+    with pytest.raises(InputError):
+        batch.find_cases(tmp_path)
