@@ -294,3 +294,12 @@ def test_the_terminal_says_what_is_missing(tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(arguments)
         assert reason in capsys.readouterr().err
+
+
+def test_terminal_says_what_is_missing_for_training(tmp_path, capsys):
+    from SpineMotionToolsLib import cli
+
+    assert cli.main(["motion", "train-prepare", str(tmp_path), "--out", str(tmp_path / "slices")]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert cli.main(["motion", "train", str(tmp_path / "manifest.tsv"), "--out", str(tmp_path / "out")]) == 2
+    assert "manifest.tsv" in capsys.readouterr().err

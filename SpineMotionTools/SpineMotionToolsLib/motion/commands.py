@@ -20,17 +20,19 @@ from SpineMotionToolsLib.motion.command_options import (
 )
 from SpineMotionToolsLib.motion.dataset_commands import add_dataset_commands
 from SpineMotionToolsLib.motion.review_commands import add_review_commands
+from SpineMotionToolsLib.motion.training_commands import add_training_commands
 
 if TYPE_CHECKING:
     from SpineMotionToolsLib.motion.batch import Outcome
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add grade, confirm, discover, predict, explain, the review commands and the model commands."""
+    """Add grade, confirm, discover, predict, explain, the review, training and model commands."""
     _add_grade(subparsers)
     _add_confirm(subparsers)
     add_dataset_commands(subparsers)
     add_review_commands(subparsers)
+    add_training_commands(subparsers)
     _add_models(subparsers)
 
 
