@@ -201,6 +201,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         table = getattr(node, tables[shown]) if spine is not None else None
         if ui.resultTableView.mrmlTableNode() is not table:  # setting it again would take the selection away
             ui.resultTableView.setMRMLTableNode(table)
+        ui.resultTableView.resizeColumnsToContents()
         ui.resultTableView.visible = ui.tableComboBox.visible = spine is not None
         ui.gradesNoteLabel.text = texts.gradesNote(spine) if spine is not None and shown == "grades" else ""
         ui.gradesNoteLabel.visible = bool(ui.gradesNoteLabel.text)
