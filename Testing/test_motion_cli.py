@@ -39,8 +39,10 @@ def run(capsys):
 
 
 def child(*arguments: object, **options) -> subprocess.Popen:
-    """The same in a process of its own."""
+    """The same in a process of its own, which hears Ctrl-C also when the tests run in the background."""
     command = [sys.executable, "-m", "SpineMotionToolsLib.cli", *map(str, arguments)]
+    if os.name == "posix":  # a shell starts background processes, and so their children, with SIGINT ignored
+        options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options
     )
