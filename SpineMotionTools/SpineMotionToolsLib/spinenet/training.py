@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 IGNORED = -100
-LEARNING_RATE, WEIGHT_DECAY, EPOCHS = 1e-3, 1e-2, 200
+LEARNING_RATE, WEIGHT_DECAY, EPOCHS = 1e-2, 1e-2, 200
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def balanced_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
 def train_heads(network: nn.Module, train: GradedDiscs, epochs: int = EPOCHS, seed: int = 0) -> None:
     """Train the eleven heads of a grading network in place, everything else frozen.
 
-    Raises DependencyError without Lightning.
+    Features are standardized for training, which the trained weights take back: the heads learn at the same pace
+    whatever the features' size. Raises DependencyError without Lightning.
     """
     try:
         import lightning
@@ -146,7 +147,15 @@ def train_heads(network: nn.Module, train: GradedDiscs, epochs: int = EPOCHS, se
         def configure_optimizers(self):
             return torch.optim.AdamW(self.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
-    data = TensorDataset(torch.from_numpy(train.features), torch.from_numpy(train.classes.astype(np.int64)))
+    mean = torch.from_numpy(train.features.mean(axis=0))
+    scale = torch.from_numpy(train.features.std(axis=0)).clamp(min=1e-6)
+    heads = [getattr(network, head.key) for head in HEADS]
+    with torch.no_grad():
+        for head in heads:
+            head.bias += head.weight @ mean
+            head.weight *= scale
+    features = (torch.from_numpy(train.features) - mean) / scale
+    data = TensorDataset(features, torch.from_numpy(train.classes.astype(np.int64)))
     trainer = lightning.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -157,6 +166,9 @@ def train_heads(network: nn.Module, train: GradedDiscs, epochs: int = EPOCHS, se
     )
     trainer.fit(Heads(), DataLoader(data, batch_size=64, shuffle=True))
     network.eval().requires_grad_(False)
+    for head in heads:
+        head.weight /= scale
+        head.bias -= head.weight @ mean
 
 
 def _class_weights(classes: np.ndarray, count: int):
