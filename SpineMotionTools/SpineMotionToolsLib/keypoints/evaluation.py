@@ -17,18 +17,20 @@ from SpineMotionToolsLib.keypoints.prediction import Predictor, PublishedPredict
 from SpineMotionToolsLib.keypoints.preprocessing import network_image
 
 TARGETS_PX = (20, 30, 40, 50)
+TARGETS_MM = (1, 2, 3, 5)  # for phantoms
 SDR_PERCENT = (0.5, 1.0, 2.0, 4.0)
 PHANTOM_SEED = 5_000_000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A gray picture with its labeled corners (68, 2) in pixels; `scale`: true length of a row and a column."""
+    """A gray picture with its labeled corners (68, 2) in pixels; `scale`: length of a row and a column in `unit`."""
 
     image: np.ndarray
     corners: np.ndarray
     scale: tuple[float, float] = (1.0, 1.0)
     name: str = ""
+    unit: str = "px"
 
     @property
     def height(self) -> float:
@@ -81,9 +83,9 @@ class Evaluation:
         """A row per number of clicks: errors, what the clicks did to the other keypoints, angles."""
         columns = [
             Column("hints"),
-            Column("MRE", "px", "mean radial error in original pixels, or true length", 2),
+            Column("MRE", self.samples[0].unit, "mean radial error", 2),
             Column("MRE", "% of height", "", 2),
-            Column("manual", "px", "the same clicks without the network", 2),
+            Column("manual", self.samples[0].unit, "the same clicks without the network", 2),
             Column(
                 "others better by", "%", "mean error of keypoints not given, against the same ones before any hint", 1
             ),
@@ -103,11 +105,12 @@ class Evaluation:
         ]  # fmt: skip
         return Table(f"{len(self.runs)} pictures, {self.protocol} protocol", columns, rows)
 
-    def clicks_table(self, targets: Sequence[float] = TARGETS_PX) -> Table:
-        """Failure rate and number of clicks for targets in original pixels, as the papers print them."""
+    def clicks_table(self, targets: Sequence[float] | None = None) -> Table:
+        """Failure rate and number of clicks for targets in the samples' unit, as the papers print them."""
         n = self.clicks
+        targets = targets or (TARGETS_MM if self.samples[0].unit == "mm" else TARGETS_PX)
         columns = [
-            Column("target", "px"),
+            Column("target", self.samples[0].unit),
             Column(f"FR{n}", "%", "pictures that never reach the target", 2),
             Column(f"NoC{n}", "clicks", "a failure counts as the largest number of clicks", 2),
             Column(f"NoC{n}, reached only", "clicks", "failures left out, as some tables print it", 2),
@@ -184,7 +187,7 @@ def phantom_samples(landmarks: Path | str | None = None, count: int = 100) -> It
     for number, shape in enumerate(shapes):
         view = random_view(shape, np.random.default_rng([PHANTOM_SEED, number]))
         phantom = radiograph_phantom(view, PHANTOM_SEED + number)
-        yield Sample(phantom.image, phantom.corners_px, phantom.pixel_spacing_mm, f"phantom {number + 1}")
+        yield Sample(phantom.image, phantom.corners_px, phantom.pixel_spacing_mm, f"phantom {number + 1}", "mm")
 
 
 def _true(points: np.ndarray, sample: Sample) -> np.ndarray:

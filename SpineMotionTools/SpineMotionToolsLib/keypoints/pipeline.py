@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from SpineMotionToolsLib.keypoints.prediction import Predictor
     from SpineMotionToolsLib.keypoints.results import Reading
 
-REGION_HEIGHTS = (1.0, 0.85, 0.7, 0.55, 0.42)
-REGION_STEP = 0.12  # of the picture's height, between candidates
-REGION_STEP_ACROSS = 0.3  # of the candidate's width
+REGION_HEIGHTS = (1.0, 0.8, 0.6, 0.45)
+REGION_STEP = 0.16  # of the picture's height, between candidates
+REGION_STEP_ACROSS = 0.4  # of the candidate's width
 SURE_ENOUGH = 0.6  # mean confidence at which a picture of usual aspect is taken whole
 
 

@@ -16,8 +16,8 @@ from SpineMotionToolsLib.keypoints.starter_network import MAP, STRIDE, TARGET_ST
 
 ROUNDS = 3  # maps are read again around what the whole spine says
 FLOOR_PX2 = 0.3  # no map is surer than this
-TRUST = 0.35  # the maps' own variances are larger than their errors by about this factor
-ASTRAY_PX = 20.0  # how far off a corner may be whose map has its weight elsewhere
+TRUST = 0.5  # the maps' own variances are larger than their errors by about this factor
+ASTRAY_PX = 30.0  # how far off a corner may be whose map has its weight elsewhere
 GIVEN_PX2 = 0.05
 REACH = 9  # cells around a place that its window looks at
 _WINDOW_SHARE = 1 / (1 + TARGET_STD**2 / WINDOW**2)  # of a certain peak's weight inside the soft window
