@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
         network = train(sample_points, steps=options.steps or 700, say=say)
         figures = evaluate(network, sample_points, range(900_000, 900_060))
     else:
-        network, figures = train_classifier(options.steps or 14, options.work, say)
+        network, figures = train_classifier(options.steps or 5, options.work, say)
     from SpineMotionToolsLib.movements.models import save_network
 
     save_network(options.out, network, TRAINED_ON)
