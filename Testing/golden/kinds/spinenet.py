@@ -350,7 +350,6 @@ def csv(case: Case) -> dict:
 
 
 def network_of(case: Case):
-    import torch
     from SpineMotionToolsLib.spinenet import networks
 
     kinds = {
@@ -359,8 +358,7 @@ def network_of(case: Case):
         "context": networks.ContextNetwork,
         "grading": networks.GradingNetwork,
     }
-    torch.set_grad_enabled(False)
-    return seeded_weights.fill_torch(kinds[case.spec["network"]](), case.gain).eval()
+    return seeded_weights.fill_torch(kinds[case.spec["network"]](), case.gain).eval().requires_grad_(False)
 
 
 def net(case: Case) -> dict:
