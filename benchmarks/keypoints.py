@@ -128,13 +128,16 @@ def _plain(network, image: np.ndarray, hints, previous):
 def _plain_starter(network, image: np.ndarray, hints, previous):
     import torch
     from SpineMotionToolsLib.keypoints import starter_network as starter
+    from SpineMotionToolsLib.keypoints.shape_decoding import ShapePrior, decode_shape
 
     with torch.inference_mode():
         scaled = {k: (r / starter.STRIDE, c / starter.STRIDE) for k, (r, c) in hints.items()}
         hint = _dense_hints(scaled, starter.MAP, starter.HINT_STD)
         previous = torch.zeros_like(hint) if previous is None else previous
         logits = network(hint, previous, torch.from_numpy(image)[None])
-        return starter.decode_points(logits)[0].numpy(), starter.feedback(logits)
+        probability = torch.softmax(logits[0].flatten(1), -1).view(logits[0].shape).numpy()
+        prior = ShapePrior(network.shape_mean.double().numpy(), network.shape_covariance.double().numpy())
+        return decode_shape(probability, prior, hints)[0], starter.feedback(logits)
 
 
 def table(rows, options: argparse.Namespace) -> str:
