@@ -1,0 +1,111 @@
+"""Training gait networks: transfer modes, reproducible runs, cross-validation by patient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.video_writing import write_video
+from SpineMotionToolsLib.gait import dataset, training
+from SpineMotionToolsLib.gait.models import ClipSettings, load_model
+from SpineMotionToolsLib.gait.networks import Branch, VideoNet, initialise_from_scratch
+from SpineMotionToolsLib.gait.networks_2d import SingleFrame
+from SpineMotionToolsLib.gait.starter_training import architecture
+from torch.utils.data import TensorDataset
+
+SETTINGS = ClipSettings(frames=8, clip_s=1.0, size_px=112)
+
+
+def network() -> VideoNet:
+    torch.manual_seed(0)
+    return VideoNet(architecture())
+
+
+@pytest.mark.parametrize(
+    ("mode", "trains"),
+    [("all", {0, 1, 2, 3, 4, 5}), ("head", {5}), ("stem_head", {0, 5}), ("stage_head", {1, 2, 3, 4, 5})],
+)
+def test_transfer_modes_train_their_parts_and_frozen_statistics_stay(mode, trains):
+    module = training.GaitTraining(network(), training.Recipe(transfer=mode), SETTINGS)
+    found = {i for i, block in enumerate(module.model.blocks) if any(p.requires_grad for p in block.parameters())}
+    assert found == trains
+    module.train()
+    assert all(not part.training for part in module.frozen)
+    with pytest.raises(InputError, match="transfer mode"):
+        training.freeze(network(), "legs")
+    with pytest.raises(InputError, match="three-dimensional"):
+        training.freeze(SingleFrame(), "head")
+
+
+def test_start_from_scratch_begins_with_closed_branches():
+    made = network()
+    initialise_from_scratch(made)
+    assert all(not m.norm_c.weight.any() for m in made.modules() if isinstance(m, Branch))
+    assert not made.blocks[-1].proj.bias.any()
+
+
+def test_two_runs_with_one_seed_are_equal_and_learn(tmp_path):
+    random = np.random.default_rng(0)
+    labels = torch.arange(12) % 2
+    clips = (
+        torch.from_numpy(random.normal(0, 1, (12, 3, 8, 112, 112)).astype(np.float32))
+        + 2.0 * labels[:, None, None, None, None]
+    )
+    data = TensorDataset(clips, labels)
+    recipe = training.Recipe(epochs=3, batch_size=4, learning_rate=5e-3)
+    runs, lines = [], []
+    for number in range(2):
+        best = training.fit(network(), data, data, SETTINGS, recipe, tmp_path / str(number), lines.append)
+        trained = training._with_weights(network(), best)
+        runs.append(training.predict(trained, data))
+    assert np.array_equal(*runs)
+    assert any("val_acc" in line for line in lines)
+    assert runs[0][labels == 1].mean() > runs[0][labels == 0].mean()
+
+
+@pytest.mark.slow
+def test_cross_validation_over_folders_of_videos(tmp_path):
+    random = np.random.default_rng(0)
+    for label, name in enumerate(dataset.FOLDERS):
+        for patient in range(3):
+            for number in range(2):
+                level = 40 + 150 * label + random.integers(0, 20)
+                folder = tmp_path / "data" / name
+                folder.mkdir(parents=True, exist_ok=True)
+                pictures = (np.full((64, 64, 3), level, np.uint8) for _ in range(30))
+                write_video(folder / f"2017010{patient}_{label}_{name}_lat__V1-{number:04}.mp4", pictures, 30)
+    videos = dataset.labeled_videos(tmp_path / "data")
+    assert len(videos) == 12
+    assert len({video.patient for video in videos}) == 6
+    recipe = training.Recipe(epochs=1, batch_size=4, learning_rate=1e-3)
+    found = training.cross_validate(network, videos, SETTINGS, recipe, tmp_path / "out", folds=2)
+    assert len(found.logits) == 12
+    for patient in set(found.patients):
+        assert len({f for f, p in zip(found.folds, found.patients) if p == patient}) == 1
+    assert [row[0] for row in found.table().rows] == ["fold 0", "fold 1", "pooled", "95 % limits"]
+    checkpoint = next((tmp_path / "out" / "fold0").glob("epoch*.ckpt"))
+    from SpineMotionToolsLib.common.weights import read_checkpoint
+
+    content = read_checkpoint(checkpoint)
+    assert all(key.startswith("model.") for key in content["state_dict"])
+    assert content["hyper_parameters"]["hparams"]["uniform_temporal_subsample_num"] == 8
+
+
+def test_missing_classes_and_too_few_patients_are_told(tmp_path):
+    with pytest.raises(InputError, match="holds no videos"):
+        dataset.labeled_videos(tmp_path)
+    with pytest.raises(InputError, match="fewer patients"):
+        training.cross_validate(network, [], SETTINGS, training.Recipe(), tmp_path)
+
+
+def test_a_training_checkpoint_of_a_published_network_is_loaded_again(tmp_path):
+    import lightning
+    from SpineMotionToolsLib.gait.networks import build
+
+    module = training.GaitTraining(build("x3d_m"), training.Recipe(), ClipSettings(frames=16, size_px=224))
+    trainer = lightning.Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=0)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    model = load_model(tmp_path / "last.ckpt")
+    assert (model.name, model.settings.frames) == ("x3d_m", 16)
