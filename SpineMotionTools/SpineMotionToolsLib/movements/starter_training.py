@@ -159,12 +159,12 @@ def main(arguments: list[str] | None = None) -> None:
         print(line, flush=True)
 
     if options.network == "background":
-        network = train_background(options.steps or 600, 8, say)
+        network = train_background(options.steps or 300, 8, say)
         figures = {"held-out Dice": round(overlap(network, range(900_000, 900_060)), 4)}
     elif options.network == "points":
         from SpineMotionToolsLib.common.body_training import evaluate, train
 
-        network = train(sample_points, steps=options.steps or 700, say=say)
+        network = train(sample_points, steps=options.steps or 500, say=say)
         figures = evaluate(network, sample_points, range(900_000, 900_060))
     else:
         network, figures = train_classifier(options.steps or 5, options.work, say)
