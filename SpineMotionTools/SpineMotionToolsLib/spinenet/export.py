@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from SpineMotionToolsLib.common.files import atomic_path, write_json
+from SpineMotionToolsLib.common.spine_codes import DISC, DISC_COLOR, vertebra_code, vertebra_color
 from SpineMotionToolsLib.common.volumes import Volume, to_image
 
 from .polygons import mask_of
@@ -17,19 +18,6 @@ SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
 )
-CODES = dict(
-    zip(
-        ("C2 C3 C4 C5 C6 C7 T1 T2 T3 T4 T5 T6 T7 T8 T9 T10 T11 T12 L1 L2 L3 L4 L5 S1").split(),
-        (
-            "39976000 113205007 5329002 36978003 36054005 87391001 64864005 53733008 1626008 73071006 56401006 "
-            "45296009 "
-            "62487009 11068009 82687006 7610001 12989004 23215003 66794005 14293000 36470004 11994002 49668003 65985001"
-        ).split(),
-    )
-)
-VERTEBRA_CODE, DISC_CODE = "51282000", "360499006"
-COLORS = {"C": (255, 255, 207), "T": (226, 202, 134), "L": (212, 188, 102), "S": (212, 208, 122)}
-DISC_COLOR = (120, 200, 150)
 
 
 def label_map(spine: Spine) -> tuple[np.ndarray, list[tuple[str, str]]]:
@@ -63,7 +51,7 @@ def write_segmentation(path: Path | str, spine: Spine) -> None:
         where = np.argwhere(labels == number + 1)
         low, high = (where.min(axis=0), where.max(axis=0)) if len(where) else (np.zeros(3, int), np.full(3, -1))
         extent = " ".join(f"{a} {b}" for a, b in zip(low[::-1], high[::-1]))
-        color = DISC_COLOR if name.endswith("disc") else COLORS.get(level[0], COLORS["L"])
+        color = DISC_COLOR if name.endswith("disc") else vertebra_color(level)
         entries = {
             "ID": f"Segment_{number + 1}",
             "Name": name,
@@ -82,12 +70,9 @@ def write_segmentation(path: Path | str, spine: Spine) -> None:
 
 
 def _terminology(name: str, level: str) -> str:
-    if name.endswith("disc"):
-        code, meaning = DISC_CODE, "Intervertebral disc"
-    else:
-        code, meaning = CODES.get(level, VERTEBRA_CODE), f"{level} vertebra"
-    category = "SCT^123037004^Anatomical Structure"
-    return f"Segmentation category and type - SpineMotionTools~{category}~SCT^{code}^{meaning}~^^~Anatomic codes~^^~^^"
+    code = DISC if name.endswith("disc") else vertebra_code(level)
+    category, kind = "SCT^123037004^Anatomical Structure", f"{code.scheme}^{code.value}^{code.meaning}"
+    return f"Segmentation category and type - SpineMotionTools~{category}~{kind}~^^~Anatomic codes~^^~^^"
 
 
 def write_markups(path: Path | str, spine: Spine) -> None:
