@@ -30,6 +30,7 @@ ROOMS = {
     "keypoints": ("keypoints.commands", "vertebral corners and Cobb angles in spine radiographs"),
     "gait": ("gait.commands", "adult spinal deformity from a video of a walk"),
     "movements": ("movements.commands", "infants' general movements from a video"),
+    "batch": ("batch.commands", "any system's task over a folder of cases, with Slicer scenes"),
     "models": ("common.model_commands", "model weights: list, add, download, remove"),
 }
 

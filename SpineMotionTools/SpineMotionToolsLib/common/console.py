@@ -31,9 +31,13 @@ def progress_bar(title: str, quiet: bool = False) -> Iterator[Progress]:
     if quiet or not sys.stderr.isatty():
         yield no_progress
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+    except ImportError:  # Slicer does not bring it, and a bar is not worth an installation
+        yield no_progress
+        return
 
     columns = [
         TextColumn("{task.description}"),

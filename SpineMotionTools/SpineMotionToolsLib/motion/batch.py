@@ -219,7 +219,7 @@ def grade_files(
         if record and (out / record["picture"]).exists():
             return Outcome(name, path, "kept", result=MotionResult.from_json(record))
         scan, result = grader.grade(path, name, part)
-        _write_scan(out, name, path, grader, scan, result, report)
+        write_scan(out, name, path, grader, scan, result, report)
         return Outcome(name, path, "graded", result=result)
 
     def note(outcome: Outcome) -> None:
@@ -248,10 +248,10 @@ def _graded_in(out: Path) -> list[Outcome]:
     ]
 
 
-def _write_scan(
+def write_scan(
     out: Path, name: str, path: Path, grader: Grader, scan: ScanSource, result: MotionResult, report: bool
 ) -> None:
-    """All files of one scan; the JSON comes last, because it says that the others are there."""
+    """All files of one scan; the JSON comes last, because it says that the others are there. Raises OutputError."""
     from SpineMotionToolsLib.motion.drawing import save_png
     from SpineMotionToolsLib.motion.pictures import legacy_picture
     from SpineMotionToolsLib.motion.report import scan_report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,11 @@ LOGICS = {
 
 @contextmanager
 def new_scene() -> Iterator[slicer.vtkMRMLScene]:
-    """A scene with the module logics that our nodes need; everything is released when the block ends."""
+    """A scene with the module logics that our nodes need; everything is released when the block ends.
+
+    Raises ImportError where this Python has no MRML classes of a module.
+    """
+    load_classes()
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
@@ -45,6 +50,23 @@ def new_scene() -> Iterator[slicer.vtkMRMLScene]:
     finally:
         scene.Clear(1)
         del kept
+
+
+def load_classes() -> None:
+    """Make the modules' MRML classes known to `slicer`, which Slicer's bare interpreter (PythonSlicer) does not do.
+
+    Raises ImportError when they are not to be found.
+    """
+    for name, class_name in LOGICS.items():
+        if hasattr(slicer, class_name):
+            continue
+        for part in ("MRML", "Logic"):
+            library = importlib.import_module(f"vtkSlicer{name}Module{part}Python")
+            for each in dir(library):
+                if each.startswith("vtk") and not hasattr(slicer, each):
+                    setattr(slicer, each, getattr(library, each))
+        if not hasattr(slicer, class_name):
+            raise ImportError(f"slicer.{class_name} is not there", name=class_name)
 
 
 def save_scene(scene, path: Path) -> None:

@@ -25,14 +25,19 @@ def read_scan(source: Path | str | Volume | Scan, series: str = "", slice_mm: fl
         return source
     if isinstance(source, Volume):
         return from_volume(source, slice_mm)
+    volume, warnings, notes = read_voxels(source, series)
+    scan = from_volume(volume, slice_mm)
+    return Scan(scan.array, scan.geometry, scan.name, (*warnings, *scan.warnings), (*notes, *scan.notes))
+
+
+def read_voxels(source: Path | str, series: str = "") -> tuple[Volume, list[str], list[str]]:
+    """The voxels of a file or DICOM folder as they are stored, with warnings and notes. Raises InputError."""
     path = Path(source)
     if not path.exists():
         raise InputError(f"{path} does not exist. Check the name.")
     if path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES):
-        return from_volume(_read_image(path), slice_mm)
-    volume, warnings, notes = read_series(path, series)
-    scan = from_volume(volume, slice_mm)
-    return Scan(scan.array, scan.geometry, scan.name, (*warnings, *scan.warnings), (*notes, *scan.notes))
+        return _read_image(path), [], []
+    return read_series(path, series)
 
 
 def _read_image(path: Path) -> Volume:

@@ -1,0 +1,144 @@
+"""The Slicer scene of a case, made from its file and the result files beside it; each module shows it as its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.files import safe_name
+
+
+def scene_file(name: str, folder: Path) -> Path:
+    return folder / f"{name}.mrb"
+
+
+def write_scene(system: str, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> Path:
+    """Save `<folder>/<name>.mrb`: the case's image, result, tables and drawings, in one subject-hierarchy folder.
+
+    `source` is the case's file, `folder` holds the files of its result, `options` are the batch's. Raises ImportError
+    where this Python has no MRML classes, InputError when a file is gone, OutputError.
+    """
+    from SpineMotionToolsLib.scene.files import new_scene, save_scene
+
+    with new_scene() as scene:
+        WRITERS[system](scene, name, Path(source), Path(folder), options)
+        save_scene(scene, scene_file(name, Path(folder)))
+    return scene_file(name, Path(folder))
+
+
+def _motion(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
+    from SpineMotionToolsLib.motion.derivatives import result_name
+    from SpineMotionToolsLib.motion.inputs import read_scan
+    from SpineMotionToolsLib.motion.results import MotionResult
+    from SpineMotionToolsLib.scene import motion
+
+    result = MotionResult.from_json(_json(folder / result_name(name)))
+    scan = read_scan(source)
+    volume = motion.add_scan(scene, scan.array, scan.ijk_to_ras, name, scan.unit, scan.calibration)
+    motion.show_result(scene, volume, result)
+    motion.show_stack_boxes(scene, volume, result)
+
+
+def _spine(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
+    from dataclasses import replace
+
+    from SpineMotionToolsLib.scene import spinenet
+    from SpineMotionToolsLib.spinenet.batch import RESULT_NAME
+    from SpineMotionToolsLib.spinenet.inputs import read_voxels
+    from SpineMotionToolsLib.spinenet.results import Spine
+
+    spine = Spine.from_json(_json(folder / RESULT_NAME))
+    voxels = read_voxels(source, options.get("series", ""))[0]
+    spinenet.show_spine(scene, spinenet.add_scan(scene, replace(voxels, name=name)), spine)
+
+
+def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
+    from dataclasses import replace
+
+    import numpy as np
+
+    from SpineMotionToolsLib.common.volumes import Volume
+    from SpineMotionToolsLib.keypoints.inputs import read_radiograph
+    from SpineMotionToolsLib.keypoints.session import Session
+    from SpineMotionToolsLib.scene import spinenet
+    from SpineMotionToolsLib.scene.keypoints import KeypointNodes
+    from SpineMotionToolsLib.scene.keypoints_picture import PictureOptions, find_picture
+
+    record = _json(folder / f"{safe_name(name)}-session.json")
+    turns = {turn: bool(options.get(turn)) for turn in ("mirrored", "upside_down", "inverted")}
+    radiograph = read_radiograph(source, **turns)
+    reading = Session.from_json(record, radiograph).reading
+    row, column = reading.scale.factors
+    # As Slicer shows a file without a position in the patient: first row on top, the patient's right on the left.
+    matrix = np.diag([-column, -row, 1.0, 1.0])
+    volume = spinenet.add_scan(scene, Volume(radiograph.image[np.newaxis], matrix, name))
+    known = PictureOptions(
+        inverted=False,
+        pixel_size_known=reading.scale.unit == "mm",
+        patient_right_on=reading.patient_right_on,
+        remarks=reading.notes,
+    )
+    picture = replace(find_picture(volume, known), notes=reading.notes)
+    if reading.region != (0, 0, *reading.size):
+        picture = replace(picture, region=reading.region)
+    nodes = KeypointNodes.create(scene, volume)
+    nodes.store(picture, record)
+    nodes.show(reading, picture)
+
+
+def _gait(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
+    from SpineMotionToolsLib.gait.results import GaitResult
+
+    record = _json(folder / f"{safe_name(source.stem)}.json")
+    result = GaitResult.from_json(record)
+    tables = {"clips": result.to_table(), "patient boxes": result.box_table()}
+    _video(scene, name, record, result.provenance, tables, ("start", "P(ASD)"))
+
+
+def _movements(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
+    from SpineMotionToolsLib.movements.results import MovementResult
+
+    record = _json(folder / f"{safe_name(name)}.json")
+    result = MovementResult.from_json(record)
+    tables = {"seconds": result.to_table(), "movement energy": result.energy_table()}
+    _video(scene, name, record, result.provenance, tables, ("start", "P(FMs)"))
+
+
+def _video(scene: Any, name: str, record: dict, provenance: Any, tables: dict, plotted: tuple[str, str]) -> None:
+    """Result, tables and a plot over time; the video itself stays a file."""
+    from SpineMotionToolsLib.scene import nodes
+
+    text = scene.AddNewNodeByClass("vtkMRMLTextNode", f"{name} result")
+    text.SetText(json.dumps(record))
+    made = [text]
+    for words, table in tables.items():
+        made.append(scene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} {words}"))
+        nodes.fill_table(made[-1], table)
+    first = next(iter(tables.values()))
+    if first.rows:
+        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", plotted[1])
+        series.SetAndObserveTableNodeID(made[1].GetID())
+        series.SetXColumnName(plotted[0])
+        series.SetYColumnName(plotted[1])
+        series.SetPlotType(series.PlotTypeScatter)
+        chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", f"{name} plot")
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        chart.SetXAxisTitle("Time (s)")
+        chart.SetYAxisTitle(plotted[1])
+        made.append(chart)
+    for node in made:
+        nodes.set_provenance(node, provenance)
+    nodes.put_in_case_folder(scene, made[0], made[1:])
+
+
+WRITERS = {"motion": _motion, "spine": _spine, "keypoints": _keypoints, "gait": _gait, "movements": _movements}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name} is missing or damaged. Run the batch again for this case.") from error
