@@ -57,7 +57,7 @@ def test_two_runs_with_one_seed_are_equal_and_learn(tmp_path):
     runs, lines = [], []
     for number in range(2):
         best = training.fit(network(), data, data, SETTINGS, recipe, tmp_path / str(number), lines.append)
-        trained = training._with_weights(network(), best)
+        trained = training.with_weights(network(), best)
         runs.append(training.predict(trained, data))
     assert np.array_equal(*runs)
     assert any("val_acc" in line for line in lines)
@@ -83,13 +83,68 @@ def test_cross_validation_over_folders_of_videos(tmp_path):
     assert len(found.logits) == 12
     for patient in set(found.patients):
         assert len({f for f, p in zip(found.folds, found.patients) if p == patient}) == 1
-    assert [row[0] for row in found.table().rows] == ["fold 0", "fold 1", "pooled", "95 % limits"]
+    assert [row[0] for row in found.table().rows] == ["fold 0", "fold 1", "mean (SD)", "pooled", "95 % limits"]
+    counts = {tuple(row[:2]): row[2:] for row in found.confusion().rows}
+    for truth in ("ASD", "non-ASD"):
+        per_fold = np.add(counts["fold 0", truth], counts["fold 1", truth])
+        assert per_fold.tolist() == list(counts["pooled", truth])
+    assert sum(map(sum, (counts["pooled", truth] for truth in ("ASD", "non-ASD")))) == 12
+    assert [row[0] for row in found.patients_table().rows] == ["accuracy", "AUROC"]
+    assert len(found.clip_table().rows) == 12
     checkpoint = next((tmp_path / "out" / "fold0").glob("epoch*.ckpt"))
     from SpineMotionToolsLib.common.weights import read_checkpoint
 
     content = read_checkpoint(checkpoint)
     assert all(key.startswith("model.") for key in content["state_dict"])
     assert content["hyper_parameters"]["hparams"]["uniform_temporal_subsample_num"] == 8
+
+
+def test_the_folders_of_the_study_are_read(tmp_path):
+    def put(*parts):
+        path = tmp_path.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    for part in ("train", "val"):
+        for number, name in enumerate(dataset.FOLDERS):
+            put("split", part, name, f"2017010{number}_{part}_x_lat.mp4")
+    found = dataset.labeled_videos(tmp_path / "split")
+    assert sorted(video.label for video in found) == [0, 0, 1, 1]
+    assert dataset.labeled_folds(tmp_path / "split") is None
+    for fold in range(3):
+        for name in dataset.FOLDERS:
+            put("given", f"fold{fold}", "val", name, f"p{fold}_{name}.mp4")
+            put("given", f"fold{fold}", "train", name, "elsewhere.mp4")
+    put("given", "raw", "ASD", "raw.mp4")
+    videos, parts = dataset.labeled_folds(tmp_path / "given")
+    assert [len(part) for part in parts] == [2, 2, 2]
+    assert {videos[i].path.name for i in parts[1]} == {"p1_ASD.mp4", "p1_ASD_not.mp4"}
+
+
+def test_prepared_videos_hold_the_cropped_patient(tmp_path, capsys):
+    import argparse
+
+    from SpineMotionToolsLib.common.video import open_video
+    from SpineMotionToolsLib.gait.commands import add_commands
+    from SpineMotionToolsLib.phantoms.walker import walker_video
+
+    for label, name in enumerate(dataset.FOLDERS):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        made = walker_video(9003, label == 0, seconds=1.2, size_px=(240, 180), frame_rate_hz=25).video
+        write_video(tmp_path / "raw" / name / f"walk{label}.mp4", (f.picture for f in made.frames()), 25)
+    (tmp_path / "raw" / "ASD" / "broken.mp4").write_bytes(b"nothing")
+    parser = argparse.ArgumentParser()
+    add_commands(parser.add_subparsers())
+    options = parser.parse_args(["prepare", str(tmp_path / "raw"), "--out", str(tmp_path / "out")])
+    assert options.run(options) == 3
+    assert "broken.mp4" in capsys.readouterr().err
+    video = open_video(tmp_path / "out" / "ASD" / "walk0.mp4")
+    assert (video.width_px, video.height_px) == (512, 512)
+    assert video.frame_rate_hz == pytest.approx(25)
+    picture = video.picture(len(video) // 2)
+    assert picture[:, :40].max() < 30  # black bars beside the person
+    assert picture[:, 150:362].std() > 10
+    assert len(dataset.labeled_videos(tmp_path / "out")) == 2
 
 
 def test_missing_classes_and_too_few_patients_are_told(tmp_path):

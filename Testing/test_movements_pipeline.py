@@ -285,4 +285,9 @@ def test_prepared_folders_give_the_same_tensors_and_train(tmp_path, by_hand):
     assert np.array_equal(*twice)
     found = cross_validate(network, data, owners, recipe, tmp_path / "folds")
     assert len(found.truth) == 15
-    assert [row[0] for row in found.table().rows] == [*(f"fold {k}" for k in range(1, 6)), "pooled", "95 % limits"]
+    parts = [*(f"fold {k}" for k in range(1, 6)), "mean (SD)", "pooled", "95 % limits"]
+    assert [row[0] for row in found.table().rows] == parts
+    pooled = [row[2:] for row in found.confusion().rows if row[0] == "pooled"]
+    assert np.array(pooled).sum(axis=1).tolist() == [5, 5, 5]
+    assert len(found.chunk_table().rows) == 15
+    assert sorted(row[0] for row in found.subject_table().rows) == [0] * 5 + [1] * 5 + [2] * 5

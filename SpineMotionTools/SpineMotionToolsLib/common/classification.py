@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from SpineMotionToolsLib.common.tables import Column, Table
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -13,6 +15,17 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> 
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (np.asarray(truth, np.int64), np.asarray(predicted, np.int64)), 1)
     return matrix
+
+
+def confusion_table(matrices: Mapping[str, np.ndarray], names: Sequence[str]) -> Table:
+    """Confusion matrices of several parts (folds, pooled) as one table: a row per part and true class."""
+    rows = [
+        [part, name, *(int(count) for count in counts)]
+        for part, matrix in matrices.items()
+        for name, counts in zip(names, matrix)
+    ]
+    columns = [Column("part"), Column("truth"), *(Column(f"predicted {name}") for name in names)]
+    return Table("Confusion matrix", columns, rows)
 
 
 def accuracy(matrix: np.ndarray) -> float:

@@ -17,8 +17,9 @@ SOME_FAILED = 3
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add score and train."""
+    """Add score, prepare and train."""
     _add_score(subparsers)
+    _add_prepare(subparsers)
     _add_train(subparsers)
 
 
@@ -40,6 +41,20 @@ def _add_score(subparsers) -> None:
     group.add_argument("--size-px", type=int, help="side of the network's input (default: from the file)")
     group.add_argument("--mirror", action="store_true", help="average with the mirrored clip")
     group.add_argument("--points", metavar="FILE", help="body-point model for the trunk's lean, or 'starter'")
+    _add_patient(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument("--explain", action="store_true", help="activation maps in the report")
+    group.add_argument("--overlay", action="store_true", help="a video with boxes, scores and activation")
+    group.add_argument("--show-faces", action="store_true", help="do not blur faces in the overlay video")
+    group.add_argument("--no-report", action="store_true", help="write no HTML reports")
+    group.add_argument("--ignore-quality", action="store_true", help="score below the quality gate too")
+    group = parser.add_argument_group("computer")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    group.add_argument("--threads", type=int, metavar="N")
+
+
+def _add_patient(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("patient")
     group.add_argument(
         "--person",
@@ -58,16 +73,6 @@ def _add_score(subparsers) -> None:
     )
     group.add_argument("--click", metavar="SECOND,X,Y", help="a point on the patient, among several people")
     group.add_argument("--published", action="store_true", help="the published choice of the patient and timing")
-    group = parser.add_argument_group("output")
-    group.add_argument("--explain", action="store_true", help="activation maps in the report")
-    group.add_argument("--overlay", action="store_true", help="a video with boxes, scores and activation")
-    group.add_argument("--show-faces", action="store_true", help="do not blur faces in the overlay video")
-    group.add_argument("--no-report", action="store_true", help="write no HTML reports")
-    group.add_argument("--ignore-quality", action="store_true", help="score below the quality gate too")
-    group = parser.add_argument_group("computer")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
-    group.add_argument("--threads", type=int, metavar="N")
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -114,20 +119,13 @@ def _say(result: GaitResult) -> None:
 
 
 def _parameters(options: argparse.Namespace, path: Path) -> dict:
-    regions = dict(_region(text) for text in options.region)
     settings = {"frames": options.frames, "clip_s": options.clip_s, "size_px": options.size_px}
     return {
         "video": str(path),
         "model": str(options.weights) if options.weights else None,
         "network": options.network,
         "model_settings": {name: value for name, value in settings.items() if value is not None},
-        "person": {
-            "way": "region" if regions else options.person,
-            "file": options.person_file,
-            "regions": regions,
-            "click": _numbers(options.click, 3, "--click SECOND,X,Y") if options.click else None,
-            "published": options.published,
-        },
+        "person": _person(options),
         "timing": "published" if options.published else "real",
         "mirror": options.mirror,
         "points": options.points,
@@ -140,6 +138,17 @@ def _parameters(options: argparse.Namespace, path: Path) -> dict:
         "device": options.device,
         "precision": options.precision,
         "threads": options.threads,
+    }
+
+
+def _person(options: argparse.Namespace) -> dict:
+    regions = dict(_region(text) for text in options.region)
+    return {
+        "way": "region" if regions else options.person,
+        "file": options.person_file,
+        "regions": regions,
+        "click": _numbers(options.click, 3, "--click SECOND,X,Y") if options.click else None,
+        "published": options.published,
     }
 
 
@@ -160,6 +169,42 @@ def _numbers(text: str, count: int, form: str) -> list[float]:
     return values
 
 
+def _add_prepare(subparsers) -> None:
+    text = "crop the patient out of labeled videos, as a training set"
+    parser = _command(subparsers, "prepare", _prepare, text)
+    parser.add_argument("videos", type=Path, metavar="DIR", help="folder with the folders ASD and ASD_not")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same folders with cropped videos")
+    _add_patient(parser)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
+    from SpineMotionToolsLib.gait.dataset import FOLDERS, labeled_videos
+    from SpineMotionToolsLib.gait.preparing import write_cropped
+    from SpineMotionToolsLib.gait.tasks import person_of
+
+    videos, failed = labeled_videos(options.videos), 0
+    with progress_bar("preparing") as progress:
+        for number, labeled in enumerate(videos):
+
+            def part(done: float, of: float, text: str = "", number: int = number) -> None:
+                progress(number + done / max(of, 1e-9), len(videos), text)
+
+            target = options.out / FOLDERS[labeled.label] / f"{labeled.path.stem}.mp4"
+            try:
+                kept, of = write_cropped(target, labeled.path, person_of(_person(options)), progress=part)
+            except Cancelled:
+                raise
+            except SpineMotionError as error:
+                failed += 1
+                print(f"{labeled.path.name}: {error}", file=sys.stderr)
+                continue
+            if kept < of:
+                print(f"{labeled.path.name}: the patient was not seen in {of - kept} of {of} frames", file=sys.stderr)
+    say(f"Cropped videos: {options.out}")
+    return SOME_FAILED if failed else 0
+
+
 def _add_train(subparsers) -> None:
     parser = _command(subparsers, "train", _train, "cross-validate a network on labeled videos of cropped patients")
     parser.add_argument("videos", type=Path, metavar="DIR", help="folder with the folders ASD and ASD_not")
@@ -176,7 +221,7 @@ def _add_train(subparsers) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.report import Report
-    from SpineMotionToolsLib.gait.dataset import labeled_videos
+    from SpineMotionToolsLib.gait.dataset import labeled_folds, labeled_videos
     from SpineMotionToolsLib.gait.models import ClipSettings, new_network
     from SpineMotionToolsLib.gait.training import Recipe, cross_validate
 
@@ -186,9 +231,19 @@ def _train(options: argparse.Namespace) -> int:
     def network():
         return new_network(options.network, options.frames, options.start_from)
 
-    found = cross_validate(network, labeled_videos(options.videos), settings, recipe, options.out, options.folds, say)
-    table = found.table()
-    table.to_csv(options.out / "cross_validation.csv")
-    Report("Gait: cross-validation", options.network).table(table).write(options.out / "cross_validation.html")
-    say(f"Table: {options.out / 'cross_validation.csv'}")
+    videos, parts = labeled_folds(options.videos) or (labeled_videos(options.videos), None)
+    found = cross_validate(network, videos, settings, recipe, options.out, options.folds, say, parts)
+    report = Report("Gait: cross-validation", options.network)
+    tables = {
+        "cross_validation": found.table(),
+        "confusion": found.confusion(),
+        "patients": found.patients_table(),
+        "clips": found.clip_table(),
+    }
+    for name, table in tables.items():
+        table.to_csv(options.out / f"{name}.csv")
+        if name != "clips":
+            report.table(table)
+    report.write(options.out / "cross_validation.html")
+    say(f"Report: {options.out / 'cross_validation.html'}")
     return 0

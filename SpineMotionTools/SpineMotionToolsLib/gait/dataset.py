@@ -1,4 +1,7 @@
-"""Labeled gait videos in the study's folders (`ASD`, `ASD_not`), and the clips a network is trained on."""
+"""Labeled gait videos in the study's folders (`ASD`, `ASD_not`), and the clips a network is trained on.
+
+`<root>/{ASD,ASD_not}/*.mp4`, `<root>/{train,val}/{ASD,ASD_not}/*.mp4`, or `<root>/fold{0..4}/{train,val}/...`.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,37 @@ class LabeledVideo:
 
 
 def labeled_videos(root: Path | str) -> list[LabeledVideo]:
-    """The videos below `root`/ASD and `root`/ASD_not, sorted by name; raises InputError when either has none."""
-    videos = []
+    """The videos below `root`/ASD and `root`/ASD_not (or these folders in `root`/train and `root`/val), by name.
+
+    Raises InputError when either class has none.
+    """
+    videos = [video for part in ("", "train", "val") for video in _videos_of(Path(root) / part)]
     for label, name in enumerate(FOLDERS):
-        paths = sorted(p for p in (Path(root) / name).rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-        if not paths:
+        if not any(video.label == label for video in videos):
             raise InputError(
                 f"{Path(root) / name} holds no videos. Put the videos of one class into each of {FOLDERS}."
             )
-        videos += [LabeledVideo(path, label, patient_key(path.name)) for path in paths]
     return sorted(videos, key=lambda video: video.path.name)
+
+
+def labeled_folds(root: Path | str) -> tuple[list[LabeledVideo], list[np.ndarray]] | None:
+    """Videos and the validation indices of each fold, where `root` has the study's folders fold0/val, fold1/val, ...;
+    else None.
+    """
+    parts = [_videos_of(folder / "val") for folder in sorted(Path(root).glob("fold[0-9]"))]
+    if not any(parts):
+        return None
+    ends = np.cumsum([0, *(len(part) for part in parts)])
+    return [video for part in parts for video in part], [np.arange(a, b) for a, b in zip(ends, ends[1:])]
+
+
+def _videos_of(folder: Path) -> list[LabeledVideo]:
+    return [
+        LabeledVideo(path, label, patient_key(path.name))
+        for label, name in enumerate(FOLDERS)
+        for path in sorted((folder / name).rglob("*"))
+        if path.suffix.lower() in VIDEO_SUFFIXES
+    ]
 
 
 def read_clip(video: Video, start_s: float, settings: ClipSettings, mirror: bool = False) -> np.ndarray:

@@ -191,17 +191,24 @@ class _Joints:
 def person_joints(picture: np.ndarray, box: np.ndarray, model: BodyModel) -> np.ndarray:
     """(18,3) joints x, y, score of the person in a box of an RGB picture, in its pixels; NaN where not found."""
     from SpineMotionToolsLib.common.body_points import find_bodies
+
+    square, corner = person_square(picture, box)
+    bodies = find_bodies(square, model)
+    if not len(bodies.persons):
+        return np.full((18, 3), np.nan)
+    joints = bodies.joints(int(np.argmax(bodies.persons[:, 19])))
+    return joints + [*corner, 0]
+
+
+def person_square(picture: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """BGR square with some room around the person in a box of an RGB picture, and its left upper corner (x,y)."""
     from SpineMotionToolsLib.common.crops import crop
 
     x1, y1, x2, y2 = np.asarray(box, float)
     height = y2 - y1
     side = int(1.15 * height)
     left, top = int((x1 + x2 - side) / 2), int(y1 - 0.075 * height)
-    bodies = find_bodies(np.ascontiguousarray(crop(picture, top, left, side, side)[..., ::-1]), model)
-    if not len(bodies.persons):
-        return np.full((18, 3), np.nan)
-    joints = bodies.joints(int(np.argmax(bodies.persons[:, 19])))
-    return joints + [left, top, 0]
+    return np.ascontiguousarray(crop(picture, top, left, side, side)[..., ::-1]), np.array([left, top])
 
 
 def _no_clip(clip_s: float) -> Check:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from SpineMotionToolsLib.common.classification import Interval, bootstrap
+from SpineMotionToolsLib.common.classification import Interval, auroc, bootstrap, confusion_matrix, confusion_table
 from SpineMotionToolsLib.common.errors import DependencyError, InputError
 from SpineMotionToolsLib.common.tables import Column, Table
 from SpineMotionToolsLib.gait import scores
@@ -175,18 +175,60 @@ class CrossValidation:
     patients: tuple[str, ...]
     videos: tuple[str, ...]
 
+    def parts(self) -> dict[str, np.ndarray]:
+        """Indices of the clips of each fold, and of all ("pooled")."""
+        folds = {f"fold {fold}": np.flatnonzero(self.folds == fold) for fold in np.unique(self.folds)}
+        return folds | {"pooled": np.arange(len(self.folds))}
+
     def table(self) -> Table:
-        """The published figures per fold and pooled over clips (the paper's form), with 95 % limits by patient."""
-        rows = []
-        for fold in np.unique(self.folds):
-            figures = scores.figures(self.logits[self.folds == fold], self.labels[self.folds == fold])
-            rows.append([f"fold {fold}", *_values(figures)])
-        pooled = scores.figures(self.logits, self.labels)
-        rows.append(["pooled", *_values(pooled)])
+        """The published figures per fold, their mean and standard deviation, and pooled over clips (what the paper
+        calls mean) with 95 % limits by patient.
+        """
+        rows = [[part, *_values(scores.figures(self.logits[i], self.labels[i]))] for part, i in self.parts().items()]
+        by_fold = np.array([row[1:] for row in rows[:-1]])
+        if len(by_fold) > 1:
+            spread = by_fold.std(axis=0, ddof=1)
+            rows.insert(-1, ["mean (SD)", *(f"{m:.3f} ({s:.3f})" for m, s in zip(by_fold.mean(axis=0), spread))])
         limits = [self.interval(name) for name in FIGURES]
         rows.append(["95 % limits", *(f"{i.low:.3f} to {i.high:.3f}" for i in limits)])
         columns = [Column("part"), *(Column(name, description=TITLES[name]) for name in FIGURES)]
         return Table("Cross-validation (clips)", columns, rows)
+
+    def confusion(self) -> Table:
+        """Counts of clips by truth and prediction, per fold and pooled."""
+        predicted = scores.predicted_class(self.logits)
+        matrices = {
+            part: confusion_matrix(self.labels[i], predicted[i], len(scores.CLASS_NAMES))
+            for part, i in self.parts().items()
+        }
+        return confusion_table(matrices, scores.CLASS_NAMES)
+
+    def patients_table(self) -> Table:
+        """Figures over patients, each with the mean probability of its clips (the published study has clips only)."""
+        keys = np.array(self.patients)
+        means, labels = [], []
+        for key in dict.fromkeys(self.patients):
+            means.append(float(scores.probability_asd(self.logits[keys == key]).mean()))
+            labels.append(int(self.labels[keys == key][0]))
+        means, truth = np.array(means), np.array(labels) == scores.ASD
+        score = {
+            "accuracy": lambda i: float(np.mean((means[i] > 0.5) == truth[i])),
+            "AUROC": lambda i: auroc(truth[i], means[i]),
+        }
+        rows = [[name, *_three(bootstrap(of, np.arange(len(means)), repeats=500))] for name, of in score.items()]
+        columns = [Column("figure"), Column("value", "", "", 3), Column("low", "", "95 % limits", 3)]
+        return Table(f"Cross-validation ({len(means)} patients)", [*columns, Column("high", "", "", 3)], rows)
+
+    def clip_table(self) -> Table:
+        """One row per clip: what every figure can be computed from again."""
+        rows = [
+            [int(fold), video, patient, int(label), float(logit), float(scores.probability_asd(np.array([logit]))[0])]
+            for fold, video, patient, label, logit in zip(
+                self.folds, self.videos, self.patients, self.labels, self.logits
+            )
+        ]
+        columns = [Column("fold"), Column("video"), Column("patient"), Column("label", "", "0 ASD, 1 non-ASD")]
+        return Table("Clips", [*columns, Column("logit", "", "", 4), Column("P(ASD)", "", "", 4)], rows)
 
     def interval(self, name: str) -> Interval:
         """One pooled figure with limits from drawing patients with replacement."""
@@ -197,6 +239,10 @@ class CrossValidation:
 
 FIGURES = ("loss", "accuracy", "precision", "recall", "f1", "auroc")
 TITLES = {name: f"{name} of class non-ASD" if name not in ("loss", "accuracy") else name for name in FIGURES}
+
+
+def _three(interval: Interval) -> tuple[float, float, float]:
+    return interval.value, interval.low, interval.high
 
 
 def _values(figures: scores.Figures) -> list[float]:
@@ -211,16 +257,19 @@ def cross_validate(
     folder: Path | str,
     folds: int = 5,
     say: Callable[[str], None] | None = None,
+    parts: Sequence[np.ndarray] | None = None,
 ) -> CrossValidation:
     """Train and validate on every fold of patients; checkpoints go to `folder`/fold0 ... . Raises InputError.
 
+    `parts` are the validation indices of given folds (`dataset.labeled_folds`); else they are made by patient.
+
     As published, the reported epoch is the best one on the fold it is reported on, which is optimistic.
     """
-
     videos = list(videos)
-    if len({video.patient for video in videos}) < folds:
-        raise InputError(f"There are fewer patients than {folds} folds. Choose fewer folds or add videos.")
-    parts = stratified_group_folds([v.label for v in videos], [v.patient for v in videos], folds)
+    if parts is None:
+        if len({video.patient for video in videos}) < folds:
+            raise InputError(f"There are fewer patients than {folds} folds. Choose fewer folds or add videos.")
+        parts = stratified_group_folds([v.label for v in videos], [v.patient for v in videos], folds)
     logits, labels, numbers, owners = [], [], [], []
     for number, held_out in enumerate(parts):
         chosen = set(held_out.tolist())
@@ -230,7 +279,7 @@ def cross_validate(
         network = make_network()
         name = Path(folder) / f"fold{number}"
         best = fit(network, RandomClips(train, settings, recipe.seed), validation, settings, recipe, name, say)
-        network = _with_weights(network, best)
+        network = with_weights(network, best)
         logits.append(predict(network, validation, recipe.batch_size))
         labels += [test[owner].label for owner in validation.owners]
         numbers += [number] * len(validation)
@@ -244,7 +293,7 @@ def cross_validate(
     )
 
 
-def _with_weights(network: nn.Module, checkpoint: Path) -> nn.Module:
+def with_weights(network: nn.Module, checkpoint: Path) -> nn.Module:
     from SpineMotionToolsLib.common.weights import read_tensors
 
     network = copy.deepcopy(network)

@@ -198,10 +198,21 @@ def _train(options: argparse.Namespace) -> int:
     streams = options.spatial or None, options.temporal or None
     variant = Variant(*streams, options.fusion if all(streams) else "sum")
     recipe = Recipe(options.epochs, options.batch_size, options.learning_rate)
-    *chunks, owners = read_prepared(labeled_infants(options.root))
-    found = cross_validate(lambda: TwoStream(variant), Chunks(*chunks), owners, recipe, options.out, say)
-    table = found.table()
-    table.to_csv(options.out / "result.csv")
-    Report("General movements: cross-validation").table(table).write(options.out / "result.html")
-    say(f"Table: {options.out / 'result.csv'}")
+    infants = labeled_infants(options.root)
+    *chunks, owners = read_prepared(infants)
+    names = [infants[owner].folder.relative_to(options.root).as_posix() for owner in owners]
+    found = cross_validate(lambda: TwoStream(variant), Chunks(*chunks), names, recipe, options.out, say)
+    report = Report("General movements: cross-validation")
+    tables = {
+        "result": found.table(),
+        "confusion": found.confusion(),
+        "subject_result": found.subject_table(),
+        "chunk_result": found.chunk_table(),
+    }
+    for name, table in tables.items():
+        table.to_csv(options.out / f"{name}.csv")
+        if name in ("result", "confusion"):
+            report.table(table)
+    report.write(options.out / "result.html")
+    say(f"Report: {options.out / 'result.html'}")
     return 0

@@ -19,10 +19,11 @@ from SpineMotionToolsLib.movements.inputs import EvenFrames, Infant
 
 PointsModel = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 BackgroundModel = Callable[[np.ndarray], np.ndarray]
+REMEMBERED_MAPS = 128  # more than the looked-at frames of a minute; the memory of longer videos stays bounded
 
 
 class Masking:
-    """Removes the background of frames; remembers the network's maps of the frames it has seen."""
+    """Removes the background of frames; remembers the network's maps of the first frames it has seen."""
 
     def __init__(self, infant: Infant, size: tuple[int, int], network: BackgroundModel | None):
         self._infant, self._network = infant, network
@@ -37,15 +38,21 @@ class Masking:
             return background.apply_mask(picture, self._outline)
         if self._network is None:
             return picture
-        if number not in self._maps:
-            colors = picture[..., ::-1] if self._infant.rgb else picture
-            self._maps[number] = self._network(background.network_input(colors))[0]
-            self.network_runs += 1
-        mask = background.mask_of(self._maps[number], picture.shape[:2])
+        mask = background.mask_of(self._map(number, picture), picture.shape[:2])
         if self._infant.clean:
             mask = background.clean_mask(mask)
         self.coverage.append(float(np.mean(mask > 0.5)))
         return background.apply_mask(picture, mask)
+
+    def _map(self, number: int, picture: np.ndarray) -> np.ndarray:
+        if number in self._maps:
+            return self._maps[number]
+        colors = picture[..., ::-1] if self._infant.rgb else picture
+        found = self._network(background.network_input(colors))[0]
+        self.network_runs += 1
+        if len(self._maps) < REMEMBERED_MAPS:
+            self._maps[number] = found
+        return found
 
 
 def _filled(outline, size: tuple[int, int]) -> np.ndarray:

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from SpineMotionToolsLib.common.classification import Interval, bootstrap
-from SpineMotionToolsLib.common.errors import DependencyError
+from SpineMotionToolsLib.common.classification import Interval, bootstrap, confusion_matrix, confusion_table
+from SpineMotionToolsLib.common.errors import DependencyError, InputError
 from SpineMotionToolsLib.common.tables import Column, Table
 from SpineMotionToolsLib.movements import scores
 from SpineMotionToolsLib.movements.chunks import mirror
-from SpineMotionToolsLib.movements.folds import PATIENCE, EarlyStop, stratified_folds
+from SpineMotionToolsLib.movements.folds import FOLDS, PATIENCE, EarlyStop, stratified_folds
 from SpineMotionToolsLib.movements.networks import TwoStream
 
 try:
@@ -147,22 +147,60 @@ def predict(network: TwoStream, chunks: Dataset, batch_size: int = 16) -> np.nda
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Predicted and true class of every infant, and the fold each was tested in."""
+    """Predicted and true class of every infant and the fold each was tested in; logits (n,3) of all their chunks.
+
+    `infants` name the infants in the order of `predicted`; `chunk_infants` (n,) number the infant of each chunk.
+    """
 
     predicted: np.ndarray
     truth: np.ndarray
     folds: np.ndarray
+    infants: tuple[str, ...]
+    logits: np.ndarray
+    chunk_infants: np.ndarray
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """Indices of the infants of each fold, and of all ("pooled")."""
+        folds = {f"fold {k}": np.flatnonzero(self.folds == k) for k in np.unique(self.folds)}
+        return folds | {"pooled": np.arange(len(self.folds))}
 
     def table(self) -> Table:
-        """The published figures per fold and pooled over infants, with 95 % limits by infant."""
-        parts = [(f"fold {k}", self.folds == k) for k in np.unique(self.folds)]
-        parts.append(("pooled", np.ones(len(self.truth), bool)))
-        figures = [(name, scores.figures(self.truth[part], self.predicted[part])) for name, part in parts]
-        names = list(figures[0][1])
-        rows = [[name, *(round(values[n], 4) for n in names)] for name, values in figures]
+        """The published figures per fold, their mean and standard deviation, and pooled over infants with 95 % limits
+        by infant.
+        """
+        figures = {part: scores.figures(self.truth[i], self.predicted[i]) for part, i in self.parts().items()}
+        names = list(figures["pooled"])
+        rows = [[part, *(round(values[n], 4) for n in names)] for part, values in figures.items()]
+        by_fold = np.array([[values[n] for n in names] for part, values in figures.items() if part != "pooled"])
+        if len(by_fold) > 1:
+            spread = by_fold.std(axis=0, ddof=1)
+            rows.insert(-1, ["mean (SD)", *(f"{m:.3f} ({s:.3f})" for m, s in zip(by_fold.mean(axis=0), spread))])
         limits = [self.interval(name) for name in names]
         rows.append(["95 % limits", *(f"{i.low:.3f} to {i.high:.3f}" for i in limits)])
         return Table("Cross-validation (infants)", [Column("part"), *(Column(name) for name in names)], rows)
+
+    def confusion(self) -> Table:
+        """Counts of infants by truth and prediction, per fold and pooled."""
+        count = len(scores.CLASS_NAMES)
+        matrices = {p: confusion_matrix(self.truth[i], self.predicted[i], count) for p, i in self.parts().items()}
+        return confusion_table(matrices, scores.CLASS_NAMES)
+
+    def subject_table(self) -> Table:
+        """One row per infant, as the published program writes them, and the fold."""
+        rows = [
+            [int(truth), name, int(predicted), int(fold)]
+            for truth, name, predicted, fold in zip(self.truth, self.infants, self.predicted, self.folds)
+        ]
+        return Table("Infants", [Column("label"), Column("sub_path"), Column("pred"), Column("fold")], rows)
+
+    def chunk_table(self) -> Table:
+        """One row per chunk with its logits: what every figure can be computed from again."""
+        rows = [
+            [*(float(v) for v in logits), int(np.argmax(logits)), self.infants[infant]]
+            for logits, infant in zip(self.logits, self.chunk_infants)
+        ]
+        columns = [*(Column(name, "", "logit", 4) for name in scores.CLASS_NAMES), Column("pred"), Column("sub_path")]
+        return Table("Chunks", columns, rows)
 
     def interval(self, name: str) -> Interval:
         return bootstrap(
@@ -178,20 +216,27 @@ def cross_validate(
     folder: Path | str,
     say: Callable[[str], None] | None = None,
 ) -> CrossValidation:
-    """Train and test on the published five folds of infants; `infants` (n,) names the infant of each chunk."""
+    """Train and test on the published five folds of infants; `infants` (n,) names the infant of each chunk.
+
+    Raises InputError when there are fewer infants than folds.
+    """
     infants = np.asarray(infants)
     names = list(dict.fromkeys(infants.tolist()))
+    if len(names) < FOLDS:
+        raise InputError(f"There are fewer infants than {FOLDS} folds. Prepare more infants.")
     labels = np.array([chunks.labels[infants == name][0] for name in names])
-    predicted, truth, numbers = [], [], []
+    logits = np.zeros((len(infants), len(scores.CLASS_NAMES)), np.float32)
+    folds = np.zeros(len(names), np.int64)
     for k, held_out in enumerate(stratified_folds(labels), start=1):
+        folds[held_out] = k
         test = np.isin(infants, [names[i] for i in held_out])
-        parts = [
-            Chunks(chunks.pictures[p], chunks.flows[p], chunks.labels[p], mirrored=m)
-            for p, m in ((~test, True), (test, False))
-        ]
-        network = fit(make_network(), parts[0], recipe, Path(folder) / f"fold{k}", say=say)
-        found, known = scores.subject_classes(infants[test], chunks.labels[test], predict(network, parts[1]))
-        predicted.append(found)
-        truth.append(known)
-        numbers.append(np.full(len(found), k))
-    return CrossValidation(*(np.concatenate(part) for part in (predicted, truth, numbers)))
+        training, testing = (
+            Chunks(chunks.pictures[part], chunks.flows[part], chunks.labels[part], mirrored)
+            for part, mirrored in ((~test, True), (test, False))
+        )
+        network = fit(make_network(), training, recipe, Path(folder) / f"fold{k}", say=say)
+        logits[test] = predict(network, testing)
+    predicted, truth = scores.subject_classes(infants, chunks.labels, logits)
+    numbers = {name: number for number, name in enumerate(names)}
+    owners = np.array([numbers[name] for name in infants.tolist()])
+    return CrossValidation(predicted, truth, folds, tuple(str(name) for name in names), logits, owners)
