@@ -1,0 +1,381 @@
+"""Turns video nodes into inputs, runs scoring as a job, and hands results to the scene. Usable without the panel."""
+
+import os
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from MovementModuleLib.parameters import AGE_NOT_ENTERED, MovementModuleParameterNode
+from MovementModuleLib.requests import Request
+
+SAMPLES = {"gait": "WalkPhantom", "movements": "InfantPhantom"}
+STATUS_STEP = 25  # frames between two words in the status bar while a video is loaded
+
+
+class MovementModuleLogic(ScriptedLoadableModuleLogic):
+    """From the Python console:
+
+    >>> result = slicer.util.getModuleLogic("MovementModule").score(sequenceNode, task="gait")
+    >>> result.answer, result.p_asd, result.p_non_asd
+    """
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._maps = {}  # activation maps of this session by sequence id, for the report
+
+    def getParameterNode(self):
+        return MovementModuleParameterNode(super().getParameterNode())
+
+    # -- videos ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def loadVideo(path, name=None, show=True):
+        """Load a video file, or a folder of pictures, for display and scoring; returns the sequence node.
+
+        Asks for PyAV when it is missing. Raises InputError or DependencyError with a sentence.
+        """
+        from SpineMotionToolsLib.common.video import open_video
+        from SpineMotionToolsLib.scene import video
+
+        from MovementModuleLib.packages import ensureVideoPackages
+
+        ensureVideoPackages()
+        name = name or os.path.splitext(os.path.basename(os.path.normpath(path)))[0]
+        with slicer.util.RenderBlocker():
+            shown = video.add_video(slicer.mrmlScene, open_video(path), path, name, _tellStatus)
+        if show:
+            MovementModuleLogic.showVideo(shown)
+        return shown.sequence
+
+    @staticmethod
+    def loadSample(task):
+        """A short drawn video of a walk ("gait") or an infant ("movements"), which ships with the module."""
+        name = SAMPLES[task]
+        folder = os.path.join(os.path.dirname(os.path.dirname(__file__)), "Resources", "Data")
+        return MovementModuleLogic.loadVideo(os.path.join(folder, f"{name}.mp4"), name)
+
+    @staticmethod
+    def videoOf(sequenceNode):
+        """The `scene.video.SceneVideo` of a sequence node, or None."""
+        from SpineMotionToolsLib.scene.video import scene_video
+
+        return scene_video(slicer.mrmlScene, sequenceNode)
+
+    @staticmethod
+    def showVideo(video):
+        """Show a video in the slice views, upright in the axial one, and in the sequence toolbar."""
+        slicer.util.setSliceViewerLayers(background=video.volume, fit=True)
+        toolbar = getattr(slicer.modules.sequences, "setToolBarActiveBrowserNode", None)
+        if toolbar is not None:
+            toolbar(video.browser)
+
+    @staticmethod
+    def goToItem(video, item):
+        """Show an item of the video, with everything that is in step with it."""
+        video.browser.SetSelectedItemNumber(int(item))
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(video.browser)
+
+    @staticmethod
+    def videoProblem(sequenceNode):
+        """Why the original of a video cannot be scored, as a sentence; "" when it can."""
+        from slicer.i18n import tr as _
+        from SpineMotionToolsLib.scene.video import original_path
+
+        path = original_path(sequenceNode)
+        if path is None or path.exists():
+            return ""
+        return _("The video file is not at {path} any more. Press 'Locate file...'.").format(path=path)
+
+    # -- scoring --------------------------------------------------------------------------------------------------
+
+    def score(self, video, task="gait", show=True, **choices):
+        """Score a video and wait for the result (`GaitResult` or `MovementResult`); with `show`, put it into the scene.
+
+        `video` is a sequence node or a path; `choices` are the fields of `requests.Request` (model, regions, torso,
+        ageWeeks, device, ...). Raises InputError, WeightsError, DependencyError or JobError with a sentence.
+        """
+        from SpineMotionToolsLib.common.jobs import start_job
+
+        request = Request(task=task, **choices)
+        sequence = self.loadVideo(video) if show and isinstance(video, (str, os.PathLike)) else video
+        job = self._start(start_job, sequence, request)
+        try:
+            result = self._resultFrom(job.wait())
+        finally:
+            job.close()
+        if show:
+            self._show(self.getParameterNode(), sequence, result)
+        return result
+
+    def startScoring(self, parameterNode, onProgress, explain=False, overlay=False):
+        """Start scoring the chosen video in a child process; returns the job.
+
+        `explain` also makes activation maps, `overlay` also writes the video with everything laid over.
+        """
+        from SpineMotionToolsLib.common.jobs import start_job
+
+        faces = parameterNode.hideFaces
+        extra = {"explain": explain, "overlay": overlay, "faces_hidden": faces, "face_hidden": faces}
+        return self._start(start_job, parameterNode.inputVideo, self.requestOf(parameterNode), onProgress, extra)
+
+    def finishScoring(self, parameterNode, sequenceNode, jobResult):
+        """Put a finished job's scores, and activation maps if it made any, into the scene; returns the result."""
+        result = self._resultFrom(jobResult)
+        self._show(parameterNode, sequenceNode, result)
+        if "maps" in jobResult["files"]:
+            self._showActivation(parameterNode, sequenceNode, result, jobResult["files"]["maps"])
+        return result
+
+    def startFinding(self, parameterNode, onProgress):
+        """Start looking for an infant's torso points only; returns the job."""
+        from SpineMotionToolsLib.common.jobs import start_job
+
+        request = self.requestOf(parameterNode)
+        request.torsoBy = "network"
+        return self._start(start_job, parameterNode.inputVideo, request, onProgress, task="find_infant")
+
+    def requestOf(self, parameterNode):
+        """The choices of the panel; raises InputError when something was to be drawn and is not there."""
+        from SpineMotionToolsLib.scene import video_marks
+        from SpineMotionToolsLib.scene.video import node_of
+
+        node, video = parameterNode, self.videoOf(parameterNode.inputVideo)
+        age = None if node.ageWeeks <= AGE_NOT_ENTERED else node.ageWeeks
+        gait = node.task.value == "gait"
+        outlined = not gait and node.background.value == "outline"
+        outline = node_of(node.outline, node.inputVideo)
+        return Request(
+            task=node.task.value,
+            model=node.gaitModel if gait else node.movementsModel,
+            patientBy=node.patientBy.value,
+            patientFile="" if str(node.patientFile) in ("", ".") else str(node.patientFile),
+            regions=video_marks.placed(node_of(node.region, node.inputVideo)),
+            follow=node.follow,
+            ageWeeks=age,
+            background=node.background.value,
+            backgroundModel=node.backgroundModel,
+            outline=video_marks.outline_px(video, outline) if outlined else None,
+            torsoBy=node.torsoBy.value,
+            torso=video_marks.placed(node_of(node.torso, node.inputVideo)),
+            pointsModel=node.pointsModel,
+            measureLean=node.measureLean,
+            timing=node.timing.value,
+            mirror=node.mirror,
+            ignoreQuality=node.ignoreQuality,
+            device=node.device.value,
+        )
+
+    def _start(self, start, video, request, onProgress=None, extra=None, task="score"):
+        """Start a task on a sequence node or path; what it writes goes to a folder that is removed with the job."""
+        import tempfile
+
+        folder = tempfile.TemporaryDirectory(prefix="SpineMotionTools-")
+        path = self._originalOf(video, folder.name)
+        extra = dict(extra or {}, report=False)
+        if extra.get("explain") or extra.get("overlay"):
+            extra["folder"] = os.path.join(folder.name, "results")
+            os.makedirs(extra["folder"])
+        job = start(f"{request.task}.tasks:{task}", request.parameters(path, **extra), onProgress)
+        job.outputFolder = folder
+        return job
+
+    def _originalOf(self, video, folder):
+        """The path of a video's original; frames that came from no file are written to one."""
+        if isinstance(video, (str, os.PathLike)):
+            return str(video)
+        from SpineMotionToolsLib.common.errors import InputError
+        from SpineMotionToolsLib.common.video_writing import write_video
+        from SpineMotionToolsLib.scene.video import frames_in_scene, original_path
+
+        if video is None:
+            raise InputError("No video was chosen. Load a video, then press Apply.")
+        if problem := self.videoProblem(video):
+            raise InputError(problem)
+        path = original_path(video)
+        if path is not None:
+            return str(path)
+        from MovementModuleLib.packages import ensureVideoPackages
+
+        ensureVideoPackages()
+        frames = frames_in_scene(video)
+        path = os.path.join(folder, "frames.mp4")
+        write_video(path, (frame.picture for frame in frames.frames()), frames.frame_rate_hz or 30.0)
+        return path
+
+    def _resultFrom(self, jobResult):
+        from SpineMotionToolsLib.gait.results import GaitResult
+        from SpineMotionToolsLib.movements.results import MovementResult
+
+        values = jobResult["result"]
+        return {"gait": GaitResult, "movements": MovementResult}[values["provenance"]["system"]].from_json(values)
+
+    def _show(self, parameterNode, sequenceNode, result):
+        from SpineMotionToolsLib.scene import video_activation, video_results
+        from SpineMotionToolsLib.scene.video import node_of
+
+        video, node = self.videoOf(sequenceNode), parameterNode
+        self._maps.pop(sequenceNode.GetID(), None)
+        existing = None
+        if node_of(node.result, sequenceNode) is not None:  # else the nodes belong to another video: keep its scores
+            existing = video_results.ResultNodes(
+                node.result, node.overallTable, node.clipTable, node.energyTable, node.chart
+            )
+            video_activation.remove_activation(slicer.mrmlScene, video, node.activation)
+        shown = video_results.show_result(slicer.mrmlScene, video, result, existing)
+        with slicer.util.NodeModify(parameterNode):
+            node.inputVideo = sequenceNode
+            node.task = type(node.task)(result.provenance.system)
+            node.result, node.overallTable, node.clipTable = shown.result, shown.overall, shown.clips
+            node.energyTable, node.chart = shown.energy, shown.chart
+            node.activation = None
+        video_results.move_cursor(shown.chart, video.time_s)
+
+    def _showActivation(self, parameterNode, sequenceNode, result, path):
+        from SpineMotionToolsLib.scene import video_activation
+
+        if result.provenance.system == "gait":
+            from SpineMotionToolsLib.gait.explain import ActivationMaps
+        else:
+            from SpineMotionToolsLib.movements.explain import ActivationMaps
+        maps, video = ActivationMaps.load(path), self.videoOf(sequenceNode)
+        self._maps[sequenceNode.GetID()] = maps
+        parameterNode.activation = video_activation.show_activation(
+            slicer.mrmlScene, video, result, maps, parameterNode.activationOpacity, parameterNode.activation
+        )
+        self.goToItem(video, video.item)
+
+    # -- what the panel shows -------------------------------------------------------------------------------------
+
+    def resultOf(self, parameterNode):
+        """The result of the chosen video and task, or None when it has not been scored."""
+        from SpineMotionToolsLib.scene import video_results
+        from SpineMotionToolsLib.scene.video import node_of
+
+        text = node_of(parameterNode.result, parameterNode.inputVideo)
+        key = (text.GetID(), text.GetMTime()) if text is not None else None
+        if key is None:
+            return None
+        if getattr(self, "_resultKey", None) != key:  # reading a long result takes a while
+            self._result, self._resultKey = video_results.result_of(text), key
+        result = self._result
+        return result if result is not None and result.provenance.system == parameterNode.task.value else None
+
+    @staticmethod
+    def firstVideo():
+        """The first video of the scene, or None."""
+        from SpineMotionToolsLib.scene.video import VIDEO_ATTRIBUTE
+
+        videos = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
+        return next((node for node in videos if node.GetAttribute(VIDEO_ATTRIBUTE)), None)
+
+    @staticmethod
+    def locate(sequenceNode, path):
+        """Tell where the original of a video is now; raises InputError when it is another video."""
+        from SpineMotionToolsLib.scene.video import set_original_path
+
+        set_original_path(sequenceNode, path)
+
+    @staticmethod
+    def spansOf(result):
+        """(start s, end s) of every scored clip."""
+        from SpineMotionToolsLib.scene.video_results import spans
+
+        return spans(result)
+
+    @staticmethod
+    def moveCursor(parameterNode, video):
+        """The plot's line follows the video."""
+        from SpineMotionToolsLib.scene.video_results import move_cursor
+
+        move_cursor(parameterNode.chart, video.time_s)
+
+    @staticmethod
+    def setActivationOpacity(parameterNode):
+        from SpineMotionToolsLib.scene.nodes import set_foreground_opacity
+
+        set_foreground_opacity(slicer.mrmlScene, parameterNode.activation, parameterNode.activationOpacity)
+
+    def goToPlotPoint(self, parameterNode, seriesID, pointIndex):
+        """Go to the clip of a clicked point; the cursor and the undecided band lead nowhere."""
+        from SpineMotionToolsLib.scene.video_results import time_of_plot_point
+
+        video, result = self.videoOf(parameterNode.inputVideo), self.resultOf(parameterNode)
+        time = time_of_plot_point(parameterNode.chart, result, seriesID, pointIndex)
+        if time is not None:
+            self.goToItem(video, video.item_at(time))
+
+    @staticmethod
+    def showPlot(parameterNode, video):
+        """Show the video with the plot below it; returns the plot's view, or None without a window."""
+        from SpineMotionToolsLib.scene import video_layout
+
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is None or parameterNode.chart is None:
+            return None
+        video_layout.register(layoutManager.layoutLogic().GetLayoutNode())
+        layoutManager.setLayout(video_layout.LAYOUT)
+        slicer.util.setSliceViewerLayers(background=video.volume, fit=True)
+        plotWidget = layoutManager.plotWidget(0)
+        if plotWidget is None:
+            return None
+        plotViewNode = plotWidget.mrmlPlotViewNode()
+        plotViewNode.SetPlotChartNodeID(parameterNode.chart.GetID())
+        plotViewNode.SetInteractionMode(slicer.vtkMRMLPlotViewNode.InteractionModeSelectPoints)
+        return plotWidget.plotView()
+
+    # -- files ----------------------------------------------------------------------------------------------------
+
+    def exportCsv(self, parameterNode, folder):
+        """Write scores, measures, and what was found as CSV; returns the file names."""
+        from SpineMotionToolsLib.common.files import safe_name
+        from SpineMotionToolsLib.scene.video_results import overall_table
+
+        result = self.resultOf(parameterNode)
+        stem, system = safe_name(parameterNode.inputVideo.GetName()), result.provenance.system
+        tables = {"overall": overall_table(result), "clips": result.to_table()}
+        if system == "gait":
+            tables["boxes"] = result.box_table()
+        else:
+            tables |= {"energy": result.energy_table(), "torso": result.torso_table()}
+        names = []
+        for what, table in tables.items():
+            names.append(f"{stem}_{system}_{what}.csv")
+            table.to_csv(os.path.join(folder, names[-1]))
+        return names
+
+    def exportReport(self, parameterNode, path):
+        """Write one HTML file with the answer, the plot, pictures with hidden face, and how they were made."""
+        from SpineMotionToolsLib.scene.video import original_path
+
+        result, maps = self.resultOf(parameterNode), self._maps.get(parameterNode.inputVideo.GetID())
+        if result.provenance.system == "gait":
+            from SpineMotionToolsLib.gait.report import report_of
+
+            original = original_path(parameterNode.inputVideo)
+            readable = original is not None and original.exists()
+            report_of(result, original if readable else None, maps).write(path)
+        else:
+            from SpineMotionToolsLib.movements.report import report_of
+
+            report_of(result, maps).write(path)
+
+    def exportVideo(self, jobResult, path):
+        """Keep the overlay video of a finished job under the user's name for it; raises InputError if there is none."""
+        import shutil
+
+        from SpineMotionToolsLib.common.errors import InputError
+        from SpineMotionToolsLib.common.files import atomic_path
+
+        made = jobResult["files"].get("overlay")
+        if made is None:
+            raise InputError("The video was not scored, so there is nothing to lay over it. See the reason above.")
+        with atomic_path(path) as temporary:
+            shutil.copyfile(made, temporary)
+
+
+def _tellStatus(done, of, text=""):
+    """Show in the status bar how far loading is."""
+    if done % STATUS_STEP == 1:
+        from slicer.i18n import tr as _
+
+        slicer.util.showStatusMessage(_("Loading the video: {percent} %").format(percent=round(100 * done / of)), 2000)

@@ -1,0 +1,260 @@
+"""The panel's section "Patient": region, torso points and outline, which follow the video and can be dragged."""
+
+import numpy as np
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from MovementModuleLib import texts
+
+REST_MS = 200  # a dragged mark is taken over when it has rested so long
+LEAST_CHANGE_PX = 0.25
+
+
+class MarksPanel(VTKObservationMixin):
+    """Shows what is known of the frame in view, keeps what the user drags, and takes it back."""
+
+    def __init__(self, moduleWidget):
+        VTKObservationMixin.__init__(self)
+        self._module = moduleWidget
+        self._ui = moduleWidget.ui
+        self._undo = []  # (node id, what was placed before)
+        self._writing = False
+        self._edited = None  # (node, frame) that is being dragged
+        self._shown = None  # value on the node as we wrote it
+        self._restTimer = qt.QTimer()
+        self._restTimer.setSingleShot(True)
+        self._restTimer.setInterval(REST_MS)
+        self._restTimer.connect("timeout()", self._takeOver)
+        self._ui.placeButton.connect("clicked(bool)", self.onPlace)
+        self._ui.removeButton.connect("clicked(bool)", self.onRemove)
+        self._ui.undoButton.connect("clicked(bool)", self.onUndo)
+        self._ui.outlineButton.connect("clicked(bool)", self.onOutline)
+
+    def close(self):
+        self._restTimer.stop()
+        self.removeObservers()
+
+    def forget(self):
+        """The scene was closed: nothing of it can be taken back."""
+        self._restTimer.stop()
+        self._undo, self._edited, self._shown = [], None, None
+        self.removeObservers()
+
+    # -- what there is --------------------------------------------------------------------------------------------
+
+    @property
+    def _parameters(self):
+        return self._module._parameterNode
+
+    @property
+    def kind(self):
+        return "region" if self._parameters.task.value == "gait" else "torso"
+
+    @property
+    def _mark(self):
+        from SpineMotionToolsLib.scene.video_marks import MARKS
+
+        return MARKS[self.kind]
+
+    def node(self):
+        """The node that shows the region or the torso points of the chosen video, or None."""
+        from SpineMotionToolsLib.scene.video import node_of
+
+        return node_of(getattr(self._parameters, self.kind), self._parameters.inputVideo)
+
+    def _way(self):
+        return (self._parameters.patientBy if self.kind == "region" else self._parameters.torsoBy).value
+
+    def _setWay(self):
+        """What was drawn is used from now on."""
+        node = self._parameters
+        if self.kind == "region":
+            node.patientBy = type(node.patientBy)("region")
+        else:
+            node.torsoBy = type(node.torsoBy)("manual")
+
+    def ensureNode(self, video):
+        """The node of region or torso points, made when the video has none."""
+        node = self.node()
+        if node is None:
+            node = self._mark.make(slicer.mrmlScene, video)
+            setattr(self._parameters, self.kind, node)
+        return node
+
+    # -- what is shown --------------------------------------------------------------------------------------------
+
+    def update(self, video, result):
+        """Fit buttons, texts and nodes to the chosen video, task and frame."""
+        from SpineMotionToolsLib.scene import video_marks
+
+        ui, node = self._ui, self.node() if self._parameters else None
+        placed = video_marks.placed(node)
+        ready = video is not None and not self._module.jobs.running
+        ui.placeButton.enabled = ready
+        ui.removeButton.enabled = ready and video.frame in placed
+        ui.undoButton.enabled = ready and bool(self._undo)
+        ui.outlineButton.enabled = ready
+        if self._parameters is None:
+            return
+        gait, way = self.kind == "region", self._way()
+        ui.gaitWidget.visible, ui.infantWidget.visible = gait, not gait
+        ui.patientFileRow.visible = way in ("boxes", "network") and gait
+        ui.followCheckBox.visible = way == "region"
+        ui.outlineRow.visible = self._parameters.background.value == "outline"
+        ui.findRow.visible = not gait and way == "network"
+        times = [self._time(video, frame) for frame in sorted(placed)] if video else []
+        ui.marksLabel.text = texts.marksText(self.kind, placed, times, way, node is not None)
+        ui.marksLabel.visible = bool(ui.marksLabel.text)
+        self._observe(node)
+        self.followTime(video, result)
+
+    @staticmethod
+    def _time(video, frame):
+        return video.time_of(int(np.argmin(np.abs(np.array(video.frames) - frame))))
+
+    def _observe(self, node):
+        observed = [entry for entry in (self._parameters.region, self._parameters.torso) if entry is not None]
+        for other in observed:
+            if other is not node and self.hasObserver(other, vtk.vtkCommand.ModifiedEvent, self._onModified):
+                self.removeObserver(other, vtk.vtkCommand.ModifiedEvent, self._onModified)
+                self.removeObserver(other, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._onModified)
+        if node is not None and not self.hasObserver(node, vtk.vtkCommand.ModifiedEvent, self._onModified):
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onModified)
+            self.addObserver(node, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._onModified)
+
+    def followTime(self, video, result):
+        """Show on the video what is known of its frame."""
+        from SpineMotionToolsLib.scene import video_marks, video_results
+        from SpineMotionToolsLib.scene.video import node_of
+
+        parameters, node = self._parameters, self.node()
+        for other in (parameters.region, parameters.torso, parameters.outline):
+            if other is not None:
+                wanted = other is node or (other is parameters.outline and parameters.background.value == "outline")
+                wanted = wanted and self.kind == "torso" if other is parameters.outline else wanted
+                wanted = wanted and node_of(other, parameters.inputVideo) is not None and parameters.showMarks
+                if other is not node:
+                    _setVisible(other, wanted)
+        if node is None or video is None or self._edited is not None:
+            return
+        placed, found = video_marks.placed(node), video_results.found_marks(video, result)
+        reach = 1 if self.kind == "region" else 10**6
+        value = video_marks.known_at(self.kind, video.frame, placed, found, reach)
+        _setVisible(node, value is not None and parameters.showMarks)
+        if value is None:
+            return
+        self._write(video, node, value)
+        video_marks.color(node, video.frame in placed)
+
+    def _write(self, video, node, value):
+        if self._shown is not None and self._shown[0] == node.GetID() and _same(self._shown[1], value):
+            return
+        self._writing = True
+        try:
+            self._mark.write(video, node, value)
+        finally:
+            self._writing = False
+        self._shown = (node.GetID(), self._mark.read(video, node))
+
+    # -- what the user does ---------------------------------------------------------------------------------------
+
+    def _onModified(self, caller, event, index=None):
+        if self._writing or self._parameters is None:
+            return
+        video = self._module.video()
+        if video is None or caller is not self.node():
+            return
+        if self._shown is not None and _same(self._shown[1], self._mark.read(video, caller)):
+            return
+        if self._edited is None:
+            self._edited = (caller, video.frame)
+        self._restTimer.start()
+
+    def _takeOver(self):
+        """A dragged mark has come to rest: from now on it is placed by hand on its frame."""
+        if self._edited is None or self._parameters is None:
+            return
+        (node, frame), self._edited = self._edited, None
+        video = self._module.video()
+        if video is None or node is not self.node():
+            return
+        self._place(video, node, frame, self._mark.read(video, node))
+
+    def _place(self, video, node, frame, value):
+        from SpineMotionToolsLib.scene import video_marks
+
+        placed = video_marks.placed(node)
+        self._undo.append((node.GetID(), placed))
+        video_marks.set_placed(node, {**placed, frame: value})
+        self._setWay()
+        self._module._updateControls()
+
+    def onPlace(self):
+        """Put region or torso points on the frame that is shown, as known so far, to be dragged into place."""
+        from SpineMotionToolsLib.scene import video_marks, video_results
+
+        video = self._module.video()
+        with slicer.util.tryWithErrorDisplay(_("Nothing could be drawn."), waitCursor=False):
+            node = self.ensureNode(video)
+            found = video_results.found_marks(video, self._module.result())
+            placed = video_marks.placed(node)
+            value = video_marks.known_at(self.kind, video.frame, placed, found, 10**6) or self._mark.first(video)
+            self._parameters.showMarks = True
+            self._place(video, node, video.frame, value)
+            self._module.logic.showVideo(video)
+
+    def onRemove(self):
+        from SpineMotionToolsLib.scene import video_marks
+
+        node, video = self.node(), self._module.video()
+        placed = video_marks.placed(node)
+        self._undo.append((node.GetID(), placed))
+        video_marks.set_placed(node, {f: value for f, value in placed.items() if f != video.frame})
+        self._module._updateControls()
+
+    def onUndo(self):
+        from SpineMotionToolsLib.scene import video_marks
+
+        while self._undo:
+            identifier, placed = self._undo.pop()
+            node = slicer.mrmlScene.GetNodeByID(identifier)
+            if node is not None:
+                video_marks.set_placed(node, placed)
+                break
+        self._module._updateControls()
+
+    def onOutline(self):
+        """Show a closed curve to drag around where the infant moves."""
+        from SpineMotionToolsLib.scene import video_marks
+        from SpineMotionToolsLib.scene.video import node_of
+
+        video = self._module.video()
+        with slicer.util.tryWithErrorDisplay(_("No outline could be drawn."), waitCursor=False):
+            if node_of(self._parameters.outline, self._parameters.inputVideo) is None:
+                self._parameters.outline = video_marks.make_outline(slicer.mrmlScene, video)
+            self._parameters.showMarks = True
+            self._module.logic.showVideo(video)
+            self._module._updateControls()
+
+    def takeFound(self, video, torso):
+        """Torso points that were looked for, as if placed by hand, so that they can be corrected."""
+        from SpineMotionToolsLib.scene import video_marks
+
+        node = self.ensureNode(video)
+        self._undo.append((node.GetID(), video_marks.placed(node)))
+        video_marks.set_placed(node, {int(frame): points for frame, points in torso.items()})
+        self._parameters.showMarks = True
+        self._setWay()
+        self._module._updateControls()
+
+
+def _same(one, other):
+    return bool(np.all(np.abs(np.asarray(one, float) - np.asarray(other, float)) < LEAST_CHANGE_PX))
+
+
+def _setVisible(node, visible):
+    if bool(node.GetDisplayVisibility()) != bool(visible):
+        node.SetDisplayVisibility(bool(visible))
