@@ -165,6 +165,8 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Enable what can be used, and say what is missing for the rest."""
         node = self._parameterNode
         volume = node.inputVolume if node else None
+        if node:
+            self.logic.takeOverResult(node)
         result = self.logic.resultOf(node) if node else None
         self.ui.calibrationLabel.text = self.logic.calibrationText(volume, node.gradingUnit) if volume else ""
         if not self.jobs.running:

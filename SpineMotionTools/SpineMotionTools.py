@@ -5,9 +5,11 @@ import os
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import *
+from slicer.util import VTKObservationMixin
 
 MODULES = ("MotionScore", "SpineNetModule", "KeypointModule", "MovementModule")
 
@@ -26,11 +28,20 @@ class SpineMotionTools(ScriptedLoadableModule):
         self.parent.acknowledgementText = _("Each module names the paper of its method.")
 
 
-class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
-    """The start page: buttons to the modules, the model manager, and the computer check."""
+class SpineMotionToolsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The start page: buttons to the modules, batch, the model manager, and the computer check."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._checked = {}  # model id -> report of its last check
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        from SpineMotionToolsGui.batch_panel import BatchPanel
         from SpineMotionToolsGui.jobs import JobControls
         from SpineMotionToolsGui.log import Log
 
@@ -41,7 +52,13 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
         self.logic = SpineMotionToolsLogic()
         self.log = Log(self.ui.logText)
         self.jobs = JobControls(
-            [self.ui.downloadButton, self.ui.addFileButton, self.ui.addFolderButton, self.ui.checkButton],
+            [
+                self.ui.downloadButton,
+                self.ui.addFileButton,
+                self.ui.addFolderButton,
+                self.ui.checkModelButton,
+                self.ui.checkButton,
+            ],
             self.ui.progressBar,
             self.ui.statusLabel,
             self.log,
@@ -50,8 +67,8 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
         self.ui.introLabel.text = _("Choose what to do. Each module has a sample to try it on. Not a medical device.")
         self._addModuleButtons()
         table = self.ui.modelsTable
-        table.setColumnCount(2)
-        table.setHorizontalHeaderLabels([_("State"), _("Model")])
+        table.setColumnCount(3)
+        table.setHorizontalHeaderLabels([_("State"), _("Size"), _("Model")])
         table.horizontalHeader().setStretchLastSection(True)
         table.verticalHeader().setVisible(False)
         table.connect("itemSelectionChanged()", self._showSelectedModel)
@@ -59,13 +76,52 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
         self.ui.addFileButton.connect("clicked(bool)", self.onAddFile)
         self.ui.addFolderButton.connect("clicked(bool)", self.onAddFolder)
         self.ui.deleteButton.connect("clicked(bool)", self.onDelete)
+        self.ui.checkModelButton.connect("clicked(bool)", self.onCheckModel)
         self.ui.openFolderButton.connect("clicked(bool)", self.onOpenFolder)
         self.ui.checkButton.connect("clicked(bool)", self.onCheck)
         self.ui.copyButton.connect("clicked(bool)", self.onCopy)
         self._fillModels()
+        self.batch = BatchPanel(self, lambda: self._parameterNode)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.initializeParameterNode()
+
+    # -- life cycle -----------------------------------------------------------------------------------------------
 
     def cleanup(self):
         self.jobs.cancel()
+        self.batch.close()
+        self.removeObservers()
+
+    def enter(self):
+        self.initializeParameterNode()
+
+    def exit(self):
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event):
+        self.setParameterNode(None)  # a running batch needs no scene and goes on
+
+    def onSceneEndClose(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def setParameterNode(self, parameterNode):
+        node = self._parameterNode
+        if node is not None:
+            if self._parameterNodeGuiTag is not None:
+                node.disconnectGui(self._parameterNodeGuiTag)
+                self._parameterNodeGuiTag = None
+            if self.hasObserver(node, vtk.vtkCommand.ModifiedEvent, self.batch.update):
+                self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self.batch.update)
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.batch.update)
+        self.batch.update()
 
     def onReload(self):
         """Reload the library before Slicer reloads this file (developer mode)."""
@@ -98,7 +154,7 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
         selected = self._selectedModel()
         table.setRowCount(len(entries))
         for row, entry in enumerate(entries):
-            texts = (self.logic.stateText(entry.id), entry.title)
+            texts = (self.logic.stateText(entry.id), self.logic.sizeText(entry), entry.title)
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setData(qt.Qt.UserRole, entry.id)
@@ -121,6 +177,9 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
         ui, identifier = self.ui, self._selectedModel()
         entry = find_model(identifier) if identifier else None
         ui.modelLabel.text = self.logic.modelText(entry) if entry else _("Select a model to see its license.")
+        if identifier in self._checked:
+            ui.modelLabel.text += "<br><br>" + html.escape(self._checked[identifier]).replace("\n", "<br>")
+        ui.checkModelButton.enabled = entry is not None and any(path.is_file() for path in entry.paths)
         own = entry is not None and not entry.starter
         ui.downloadButton.enabled = own and entry.downloadable
         ui.addFileButton.enabled = ui.addFolderButton.enabled = own
@@ -174,8 +233,34 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
                 button,
                 _("Fetching {title}").format(title=entry.title),
                 lambda onProgress: start_job(task, parameters, onProgress),
-                lambda result: self._fillModels(),
+                lambda result: self._onAdded(),
             )
+
+    def _onAdded(self):
+        """Weights that have just come are checked at once: a wrong file is found here, not at the first scan."""
+        self._fillModels()
+        self.onCheckModel()
+
+    def onCheckModel(self):
+        if self.jobs.running:
+            self.jobs.cancel()
+            return
+        with slicer.util.tryWithErrorDisplay(_("The files were not checked."), waitCursor=True):
+            from SpineMotionToolsLib.common.catalogue import find_model
+            from SpineMotionToolsLib.common.jobs import start_job
+
+            entry = find_model(self._selectedModel())
+            self.jobs.run(
+                self.ui.checkModelButton,
+                _("Checking {title}").format(title=entry.title),
+                lambda onProgress: start_job("models.tasks:check", {"model_id": entry.id}, onProgress),
+                lambda result: self._onModelChecked(entry.id, result),
+            )
+
+    def _onModelChecked(self, modelID, result):
+        self._checked[modelID] = result["text"]
+        (self.log.info if result["good"] else self.log.error)(result["text"])
+        self._fillModels()
 
     def onDelete(self):
         from SpineMotionToolsLib.common.catalogue import find_model
@@ -185,13 +270,17 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
         if slicer.util.confirmOkCancelDisplay(_("Delete {title} from this computer?").format(title=entry.title)):
             with slicer.util.tryWithErrorDisplay(_("The model was not deleted."), waitCursor=True):
                 delete_model(entry.id)
+                self._checked.pop(entry.id, None)
             self._fillModels()
 
     def onOpenFolder(self):
-        from SpineMotionToolsLib.common.catalogue import models_folder
+        from SpineMotionToolsLib.common.catalogue import find_model, models_folder
 
-        folder = models_folder()
-        os.makedirs(folder, exist_ok=True)
+        identifier = self._selectedModel()
+        folder = find_model(identifier).folder if identifier else models_folder()
+        if not folder.is_dir():
+            folder = models_folder()
+            os.makedirs(folder, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     # -- check this computer --------------------------------------------------------------------------------------
@@ -217,6 +306,11 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget):
 class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
     """Texts about modules, models and this computer; no dialogs."""
 
+    def getParameterNode(self):
+        from SpineMotionToolsGui.batch_parameters import SpineMotionToolsParameterNode
+
+        return SpineMotionToolsParameterNode(super().getParameterNode())
+
     def modulePurpose(self, name):
         return {
             "MotionScore": _("motion artifacts of HR-pQCT scans, graded 1 to 5"),
@@ -234,6 +328,13 @@ class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
         if state == "present":
             return _("ships with it") if find_model(modelID).starter else _("here")
         return _("not here") if state == "absent" else _("damaged")
+
+    def sizeText(self, entry):
+        """The size of a set on disk, or as published; "" where nobody states it."""
+        sizes = [path.stat().st_size if path.is_file() else file.size for file, path in zip(entry.files, entry.paths)]
+        if None in sizes:
+            return ""
+        return _("{n} MB").format(n=f"{sum(sizes) / 1e6:.3g}")
 
     def modelText(self, entry):
         """What a set of weights is for, its license and citation, and what is wrong with its files, as rich text."""

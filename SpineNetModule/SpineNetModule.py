@@ -187,6 +187,8 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Enable what can be used, and say what is missing for the rest."""
         node, ui = self._parameterNode, self.ui
         volume = node.inputVolume if node else None
+        if node:
+            self.logic.takeOverResult(node)
         spine = self.logic.resultOf(node) if node else None
         ui.scanLabel.text = self.logic.scanText(volume)
         if not self.jobs.running:

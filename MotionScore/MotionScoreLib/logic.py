@@ -161,9 +161,23 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
         from SpineMotionToolsLib.scene import motion, nodes
 
         text, volume = parameterNode.result, parameterNode.inputVolume
-        if text is None or volume is None or nodes.attribute(text, "Scan") != volume.GetID():
+        if text is None or volume is None or nodes.scan_of(text) is not volume:
             return None
         return motion.result_of(text)
+
+    def takeOverResult(self, parameterNode):
+        """Show the result that the chosen volume already has: of another volume's turn, a batch or a loaded scene."""
+        from SpineMotionToolsLib.scene import motion, nodes
+
+        volume, text = parameterNode.inputVolume, parameterNode.result
+        if volume is None or (text is not None and nodes.scan_of(text) is volume):
+            return
+        found = motion.find_result(slicer.mrmlScene, volume)
+        if found.result is not None:
+            with slicer.util.NodeModify(parameterNode):
+                parameterNode.result = found.result
+                parameterNode.gradeTable = found.table
+                parameterNode.gradeChart = found.chart
 
     def calibrationText(self, volumeNode, gradingUnit):
         """The unit and calibration of a volume, and what that means for grading, as rich text."""

@@ -38,6 +38,12 @@ class ModelChooser:
         }
         self._fill()
 
+    def setSystem(self, system: str, pickFile: bool = False) -> None:
+        """Show the weight sets of another system."""
+        if system != self._system:
+            self._system, self._pickFile = system, pickFile
+            self.refresh()
+
     def setCurrent(self, model: str) -> None:
         self._current = model
         self._fill()

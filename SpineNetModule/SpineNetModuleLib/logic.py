@@ -142,6 +142,11 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
         self.history.wrote(shown.result.GetText())
         with slicer.util.NodeModify(parameterNode):
             parameterNode.inputVolume = volumeNode
+            self._use(parameterNode, shown)
+
+    def _use(self, parameterNode, shown):
+        """Make the nodes of a result those that the panel shows."""
+        with slicer.util.NodeModify(parameterNode):
             parameterNode.result = shown.result
             parameterNode.segmentation = shown.segmentation
             parameterNode.centers = shown.centers
@@ -177,6 +182,18 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
             self._parsed = (text, spinenet.spine_of(node))
         self.history.follow(text)
         return self._parsed[1]
+
+    def takeOverResult(self, parameterNode):
+        """Show the result that the chosen volume already has: of another volume's turn, a batch or a loaded scene."""
+        from SpineMotionToolsLib.scene import spinenet
+
+        volume = parameterNode.inputVolume
+        if volume is None or spinenet.scan_of(parameterNode.result) is volume:
+            return
+        found = spinenet.find_spine(slicer.mrmlScene, volume)
+        if found.result is not None:
+            self._use(parameterNode, found)
+            self.forgetCorrections()
 
     # -- corrections ----------------------------------------------------------------------------------------------
 

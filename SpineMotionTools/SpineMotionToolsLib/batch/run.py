@@ -89,7 +89,7 @@ def _row(
         work = task.run(name, path, folder, progress)
         row = Row(name, file, DONE, work.result, work.values, tuple(work.warnings), made_from=made_from)
         if scenes:
-            row = _with_scene(row, journal, task, name, path, folder)
+            row = _try_scene(row, journal, task, path)
     except CONCERNS_ALL:
         raise
     except SpineMotionError as error:
@@ -105,19 +105,34 @@ def _row(
     return Row(**{**vars(row), "seconds": round(time.monotonic() - started, 1)})
 
 
-def _with_scene(row: Row, journal: Journal, task: Task, name: str, path: Path, folder: Path) -> Row:
-    """Save the case's scene; where this Python has no MRML classes, Slicer itself does it later."""
-    from SpineMotionToolsLib.batch.scenes import scene_file, write_scene
+def add_scene(parameters: Mapping[str, Any], row: Row) -> None:
+    """Save the scene of a finished case of a batch with these parameters (of `tasks.run`) and note it in the record.
 
+    For Slicer itself, where the child process had no MRML classes. Raises ImportError, InputError, OutputError.
+    """
+    journal = Journal(Path(parameters["out"]), parameters["task"])
+    source = Path(parameters["source"])
+    path = source / row.file if source.is_dir() else source
+    journal.add(_with_scene(row, journal, parameters["task"], path, parameters.get("options", {})))
+
+
+def _try_scene(row: Row, journal: Journal, task: Task, path: Path) -> Row:
+    """The row with its scene saved; without one where this Python has no MRML classes, or with why it failed."""
     try:
-        write_scene(task.system, name, path, folder, task.options)
+        return _with_scene(row, journal, task.system, path, task.options)
     except ImportError:
         return row
+    except CONCERNS_ALL:
+        raise
     except (SpineMotionError, OSError) as error:
-        if isinstance(error, CONCERNS_ALL):
-            raise
         return Row(**{**vars(row), "warnings": (*row.warnings, f"No scene was saved. {error}")})
-    return Row(**{**vars(row), "scene": scene_file(name, folder).relative_to(journal.out).as_posix()})
+
+
+def _with_scene(row: Row, journal: Journal, system: str, path: Path, options: Mapping[str, Any]) -> Row:
+    from SpineMotionToolsLib.batch.scenes import write_scene
+
+    saved = write_scene(system, row.case, path, journal.out / row.case, options)
+    return Row(**{**vars(row), "scene": saved.relative_to(journal.out).as_posix()})
 
 
 def _stamp(path: Path) -> dict[str, Any]:

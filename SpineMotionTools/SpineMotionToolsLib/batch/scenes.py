@@ -45,14 +45,15 @@ def _motion(scene: Any, name: str, source: Path, folder: Path, options: Mapping[
 def _spine(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
     from dataclasses import replace
 
-    from SpineMotionToolsLib.scene import spinenet
+    from SpineMotionToolsLib.scene import nodes, spinenet
     from SpineMotionToolsLib.spinenet.batch import RESULT_NAME
     from SpineMotionToolsLib.spinenet.inputs import read_voxels
     from SpineMotionToolsLib.spinenet.results import Spine
 
     spine = Spine.from_json(_json(folder / RESULT_NAME))
     voxels = read_voxels(source, options.get("series", ""))[0]
-    spinenet.show_spine(scene, spinenet.add_scan(scene, replace(voxels, name=name)), spine)
+    shown = spinenet.show_spine(scene, spinenet.add_scan(scene, replace(voxels, name=name)), spine)
+    nodes.set_attribute(shown.result, "Model", options.get("model") or "spinenet-starter")  # for updates
 
 
 def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:

@@ -10,15 +10,17 @@ from SpineMotionToolsLib.common.catalogue import ModelEntry, catalogue, find_mod
 from SpineMotionToolsLib.common.console import progress_bar, say
 
 MEGABYTE = 1e6
+NOT_POSSIBLE = 2
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add list, show, add, download and remove."""
+    """Add list, show, check, add, download and remove."""
     listing = subparsers.add_parser("list", help="all sets of weights and whether they are on this computer")
     listing.add_argument("--system", help="only the sets of one system")
     listing.set_defaults(run=_list)
     for name, run, text in (
         ("show", _show, "license, citation, source and files of one set"),
+        ("check", _check, "check a set's files, and whether its networks fit their contracts"),
         ("add", _add, "copy a set's files from a folder, file or archive"),
         ("download", _download, "fetch a set, where its authors allow it"),
         ("remove", _remove, "delete a set's files from this computer"),
@@ -52,6 +54,15 @@ def _show(options: argparse.Namespace) -> int:
         size = f"{file.size / MEGABYTE:.2f} MB" if file.size else "size unknown"
         say(f"file       {file.name}, {size}{', SHA-256 ' + file.sha256 if file.sha256 else ''}")
     return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from SpineMotionToolsLib.common.jobs import run_job
+
+    with progress_bar("checking") as progress:
+        found = run_job("models.tasks:check", {"model_id": find_model(options.id).id}, progress)
+    say(found["text"])
+    return 0 if found["good"] else NOT_POSSIBLE
 
 
 def _say_license(entry: ModelEntry) -> None:

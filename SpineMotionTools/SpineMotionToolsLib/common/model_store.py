@@ -42,7 +42,7 @@ def model_state(model_id: str, thorough: bool = False) -> ModelState:
     entry = find_model(model_id)
     if not any(path.is_file() for path in entry.paths):
         return ModelState("absent")
-    problems = tuple(filter(None, (_problem(entry, file, thorough) for file in entry.files)))
+    problems = tuple(filter(None, (file_problem(entry, file, thorough) for file in entry.files)))
     return ModelState("mismatch" if problems else "present", problems)
 
 
@@ -93,7 +93,7 @@ def download(model_id: str, accept_license: bool, progress: Progress = no_progre
     _need_license(entry, accept_license)
     for number, file in enumerate(_remote_files(entry), start=1):
         path = entry.folder / file.name
-        if file is not entry.archive and _problem(entry, file, thorough=True) is None:
+        if file is not entry.archive and file_problem(entry, file, thorough=True) is None:
             continue
         what = f"{file.name} ({number} of {len(_remote_files(entry))})"
         fetch(file.url, path, what, size=file.size, sha256=file.sha256, max_bytes=MAX_BYTES, progress=progress)
@@ -158,7 +158,7 @@ def _need_license(entry: ModelEntry, accept_license: bool) -> None:
         raise WeightsError(f"Accept the license of {entry.title} first: {entry.license} ({entry.license_url}).")
 
 
-def _problem(entry: ModelEntry, file: ModelFile, thorough: bool) -> str | None:
+def file_problem(entry: ModelEntry, file: ModelFile, thorough: bool) -> str | None:
     """What is wrong with one file of a set on disk, None when nothing is."""
     path = entry.folder / file.name
     known = _read_json(entry.folder / RECEIPT).get("files", {}).get(file.name, {})

@@ -28,6 +28,9 @@ ATTENTION_COLORS = "vtkMRMLPETProceduralColorNodePET-Heat"  # built in: needs no
 ATTENTION_FLOOR = 0.1  # weaker attention stays transparent, so that the bone under it can be read
 
 
+ROLES = {"result": "motion result", "table": "motion table", "chart": "motion chart"}
+
+
 @dataclass
 class MotionNodes:
     """The nodes of one graded scan (any may be missing)."""
@@ -49,11 +52,18 @@ def show_result(scene, volume_node, result: MotionResult, existing: MotionNodes 
     shown.result.SetText(json.dumps(result.to_json()))
     nodes.fill_table(shown.table, result.to_table())
     _fill_chart(scene, shown.chart, result, name)
-    for node in (shown.result, shown.table, shown.chart):
+    for role in ROLES:
+        node = getattr(shown, role)
         nodes.set_attribute(node, "Provenance", result.provenance)
-        nodes.set_attribute(node, "Scan", volume_node.GetID())
+        nodes.mark_result(node, volume_node, ROLES[role])
     nodes.put_in_case_folder(scene, volume_node, (shown.result, shown.table, shown.chart))
     return shown
+
+
+def find_result(scene, volume_node) -> MotionNodes:
+    """The newest nodes of a graded scan, also of a scene that was loaded; all None when it has no result."""
+    found = nodes.results_of(scene, volume_node)
+    return MotionNodes(**{name: found.get(role) for name, role in ROLES.items()})
 
 
 def result_of(text_node) -> MotionResult | None:

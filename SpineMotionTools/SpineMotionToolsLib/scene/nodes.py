@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from SpineMotionToolsLib.common.volumes import Volume
 
 ATTRIBUTE_PREFIX = "SpineMotionTools."
+SCAN_REFERENCE = "SpineMotionTools.Scan"
 
 
 def matrix_of(vtk_matrix: vtk.vtkMatrix4x4) -> np.ndarray:
@@ -140,6 +141,28 @@ def attribute(node, name: str, default: Any = None) -> Any:
         return default if text is None else json.loads(text)
     except ValueError:
         return default
+
+
+def mark_result(node, scan_node, role: str) -> None:
+    """Note of which scan a node is a result, and what it is of it ("motion table", say); saved with the scene."""
+    node.SetNodeReferenceID(SCAN_REFERENCE, scan_node.GetID())
+    set_attribute(node, "Role", role)
+
+
+def scan_of(node):
+    """The scan that a result node belongs to; None when it is gone."""
+    return node.GetNodeReference(SCAN_REFERENCE) if node is not None else None
+
+
+def results_of(scene, scan_node) -> dict[str, Any]:
+    """The newest result nodes of a scan by role, also those of a scene that was loaded."""
+    found = {}
+    for index in range(scene.GetNumberOfNodes()):
+        node = scene.GetNthNode(index)
+        role = attribute(node, "Role")
+        if role is not None and scan_of(node) is scan_node:
+            found[role] = node
+    return found
 
 
 def put_in_case_folder(scene, source_node, nodes: Iterable) -> int:

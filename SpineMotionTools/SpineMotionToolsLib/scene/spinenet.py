@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from SpineMotionToolsLib.common.volumes import Volume
     from SpineMotionToolsLib.spinenet.results import Spine
 
-SCAN_REFERENCE = "SpineMotionTools.Scan"
+scan_of = nodes.scan_of
 NAMES = {
     "result": ("vtkMRMLTextNode", "spine result"),
     "segmentation": ("vtkMRMLSegmentationNode", "spine"),
@@ -66,11 +66,17 @@ def show_spine(
     for name, table in tables_of(spine).items():
         fill(getattr(shown, name), table)
     every = [getattr(shown, field.name) for field in fields(shown)]
-    for node in every:
+    for field, node in zip(fields(shown), every):
         nodes.set_provenance(node, spine.provenance)
-        node.SetNodeReferenceID(SCAN_REFERENCE, volume_node.GetID())
+        nodes.mark_result(node, volume_node, f"spine {field.name}")
     nodes.put_in_case_folder(scene, volume_node, every)
     return shown
+
+
+def find_spine(scene, volume_node) -> SpineNodes:
+    """The newest nodes of a read scan, also of a scene that was loaded; all None when it has no result."""
+    found = nodes.results_of(scene, volume_node)
+    return SpineNodes(**{field.name: found.get(f"spine {field.name}") for field in fields(SpineNodes)})
 
 
 def spine_of(text_node) -> Spine | None:
@@ -81,11 +87,6 @@ def spine_of(text_node) -> Spine | None:
         return Spine.from_json(json.loads(text_node.GetText()))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-
-
-def scan_of(node):
-    """The volume node that a result node was read from; None when it is gone."""
-    return node.GetNodeReference(SCAN_REFERENCE) if node is not None else None
 
 
 def levels_of(spine: Spine, table: str) -> list[str]:

@@ -1,0 +1,134 @@
+"""The start page as a user meets it: modules, batch, models, check of the computer."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from Testing.packaging_lists import REPOSITORY
+
+pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
+AIM = REPOSITORY / "MotionScore" / "Resources" / "Data" / "phantom.AIM"
+
+
+@pytest.fixture
+def host(open_module, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPINEMOTION_MODELS", str(tmp_path / "models"))
+    return open_module("SpineMotionTools")
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """A folder with a whole and a broken scan."""
+    folder = tmp_path / "cases é"
+    folder.mkdir()
+    shutil.copy(AIM, folder / "whole.AIM")
+    (folder / "broken.AIM").write_bytes(b"AIMDATA_V030   " + bytes(40))
+    return folder
+
+
+def batch(host, cases, out):
+    host.ui.batchCollapsibleButton.collapsed = False
+    node = host.widget._parameterNode
+    node.inputFolder, node.outputFolder, node.stackHeight = cases, out, 4
+    host.click("batchButton")
+    return host.widget.batch
+
+
+def wait(host):
+    host.wait(lambda: not host.widget.jobs.running and not host.widget.batch.jobs.running, timeout=200)
+
+
+def test_the_page_fits_and_every_control_says_what_it_does(host):
+    for section in ("batchCollapsibleButton", "modelsCollapsibleButton", "checkCollapsibleButton"):
+        getattr(host.ui, section).collapsed = False
+    assert host.violations(325) == []
+    assert not host.ui.batchButton.enabled
+    assert "folder" in host.ui.batchButton.toolTip
+
+
+def test_a_batch_shows_every_case_and_a_bad_one_does_not_stop_it(host, cases, tmp_path):
+    pytest.importorskip("torch")
+    panel = batch(host, cases, tmp_path / "out")
+    assert host.ui.batchButton.text == "Cancel"
+    wait(host)
+    shown = {host.ui.batchTable.item(row, 0).text(): row for row in range(host.ui.batchTable.rowCount)}
+    assert set(shown) == {"whole", "broken"}
+    assert host.ui.batchTable.item(shown["broken"], 1).text() == "failed"
+    assert "1 of 2 cases done, 1 failed" in host.ui.batchStatusLabel.text
+    host.ui.batchTable.selectRow(shown["broken"])
+    assert not host.ui.batchSceneButton.enabled
+    host.ui.batchTable.selectRow(shown["whole"])
+    assert "Starter model" in host.ui.batchRowLabel.text
+    assert (tmp_path / "out" / "cases.csv").is_file()
+
+    host.click("batchSceneButton")
+    assert host.app.mrmlScene().GetFirstNodeByName("whole").GetImageData().GetDimensions() == (80, 80, 4)
+    motion = pytest.importorskip("Testing.headless.host").open_module("MotionScore")
+    assert "Grade" in motion.ui.gradeLabel.text  # the module takes the batch's result over
+    host.enter()
+
+    before = [row.seconds for row in panel._rows]
+    host.click("batchButton")
+    wait(host)
+    assert [row.seconds for row in panel._rows if row.status == "done"] == [s for s in before if s][-1:]
+
+
+def test_cancel_stops_a_batch(host, cases, tmp_path):
+    panel = batch(host, cases, tmp_path / "out")
+    host.click("batchButton")
+    assert not panel.jobs.running
+    assert host.ui.batchButton.text == "Run batch"
+
+
+def test_networks_follow_the_task(host):
+    from SpineMotionToolsGui.batch_parameters import BatchTask
+
+    host.ui.batchCollapsibleButton.collapsed = False
+    host.widget._parameterNode.task = BatchTask.KEYPOINTS
+    assert host.ui.batchModelComboBox.currentText == "Spine radiograph keypoints, starter network"
+    assert not host.ui.batchStackHeightSpinBox.visible
+
+
+def test_the_scene_may_close_while_the_page_is_shown(host, cases, tmp_path):
+    host.widget._parameterNode.inputFolder = cases
+    host.close_scene()
+    assert host.widget._parameterNode is not None
+    host.leave()
+    assert host.widget._parameterNode is None
+    host.enter()
+
+
+def select(host, model_id):
+    import qt
+
+    table = host.ui.modelsTable
+    rows = range(table.rowCount)
+    table.selectRow(next(row for row in rows if table.item(row, 0).data(qt.Qt.UserRole) == model_id))
+
+
+def test_files_of_a_model_are_checked_against_the_network(host):
+    pytest.importorskip("torch")
+    select(host, "motion-starter")
+    assert "0.4" in host.ui.modelsTable.item(host.ui.modelsTable.currentRow(), 1).text()
+    host.click("checkModelButton")
+    wait(host)
+    assert "the files fit" in host.ui.modelLabel.text
+
+
+def test_wrong_weights_are_told_when_they_are_added(host, tmp_path):
+    pytest.importorskip("torch")
+    import numpy as np
+    from SpineMotionToolsLib.common.weights import write_safetensors
+
+    own = tmp_path / "model.pth"
+    write_safetensors(own, {"other": np.zeros(3, np.float32)}, {})
+    select(host, "keypoints-miccai2022")
+    assert not host.ui.checkModelButton.enabled
+    host.dialogs.answer(str(own), True)
+    host.click("addFileButton")
+    wait(host)
+    wait(host)
+    assert "do NOT fit" in host.ui.modelLabel.text
+    assert host.ui.deleteButton.enabled
