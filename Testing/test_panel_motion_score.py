@@ -280,6 +280,18 @@ def test_grading_saves_suggests_and_undoes(study):
     assert session.item("s3").my_grade is None
 
 
+def test_final_grades_of_a_table_are_imported(study, app, tmp_path):
+    table = tmp_path / "final.csv"
+    table.write_text("scan_id,final_grade\ns2,5\ns3,9\nelsewhere,1\n", encoding="utf-8")
+    app.dialogs.answer(str(table))
+    study.click("importGradesButton")
+    assert study.widget.review._session.item("s2").final_grade == 5
+    assert study.widget.review._session.item("s3").final_grade is None
+    text = study.ui.reviewMessageLabel.text
+    assert "1 grades imported" in text
+    assert "1 are not in this study; 1 without a valid grade" in text
+
+
 def test_no_reviewer_no_grade(study):
     study.widget._parameterNode.reviewer = ""
     select(study, "s3")

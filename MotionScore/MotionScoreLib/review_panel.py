@@ -35,6 +35,7 @@ class ReviewPanel:
         ui.previousButton.connect("clicked(bool)", self.onPrevious)
         ui.nextButton.connect("clicked(bool)", self.onNext)
         ui.exportGradesButton.connect("clicked(bool)", self.onExport)
+        ui.importGradesButton.connect("clicked(bool)", self.onImport)
         ui.clearGradesButton.connect("clicked(bool)", self.onClear)
         ui.queueTable.connect("cellActivated(int,int)", lambda row, column: self.openRow(row))
         ui.queueTable.setColumnCount(len(COLUMNS))
@@ -176,7 +177,7 @@ class ReviewPanel:
             button.enabled = ready
             suggested = current is not None and not current.hidden and current.automatic_grade == grade
             button.text = f"[{grade}]" if suggested else str(grade)
-        for button in (ui.previousButton, ui.nextButton, ui.exportGradesButton):
+        for button in (ui.previousButton, ui.nextButton, ui.exportGradesButton, ui.importGradesButton):
             button.enabled = session is not None
         ui.undoButton.enabled = ready
         ui.clearGradesButton.enabled = session is not None and bool(session.reviewer)
@@ -320,3 +321,30 @@ class ReviewPanel:
 
                 paths = self._session.export(Path(folder))
                 self._module.log.info(_("Wrote {files}.").format(files=", ".join(path.name for path in paths)))
+
+    def onImport(self):
+        """Fill in final grades of a table; scans that have a grade keep it."""
+        path = qt.QFileDialog.getOpenFileName(
+            self._module.parent, _("Table of final grades"), "", _("Tables") + " (*.csv *.tsv)"
+        )
+        if not path:
+            return
+        with slicer.util.tryWithErrorDisplay(_("The grades were not imported."), waitCursor=True):
+            from pathlib import Path
+
+            from SpineMotionToolsLib.motion.grade_exports import import_final_grades
+
+            counts = import_final_grades(self._session.root, Path(path), self._session.model_id)
+            text = _(
+                "{imported} grades imported; {existing} scans kept theirs; {missing} are not in this study; "
+                "{invalid} without a valid grade."
+            ).format(
+                imported=counts.imported,
+                existing=counts.skipped_existing,
+                missing=counts.missing_scan,
+                invalid=len(counts.invalid),
+            )
+            self._module.log.info(" ".join((text, *counts.invalid)))
+            self._sessionKey = None  # read the grades anew
+            self._module._updateControls()
+            self._ui.reviewMessageLabel.text = html.escape(text)
