@@ -39,7 +39,7 @@ def read_radiograph(
     if not path.is_file():
         raise InputError(f"{path} does not exist or is a folder. Give one image file.")
     suffix = path.suffix.lower()
-    if _is_dicom(path):
+    if is_dicom(path):
         radiograph = _read_dicom(path, frame)
     elif suffix in PICTURE_SUFFIXES:
         radiograph = _read_picture(path)
@@ -326,7 +326,8 @@ def _check_size(shape: tuple[int, ...], name: str) -> None:
         )
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its content, or by its name."""
     with path.open("rb") as stream:
         head = stream.read(132)
     return head[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")

@@ -103,13 +103,10 @@ def read_series(path: Path, series: str = "") -> tuple[Volume, list[str], list[s
 
     Raises InputError when there is none, with what was found instead.
     """
-    found, multi_frame = _scan_files(path)
-    if path.is_file():
-        found = [s for s in found if any(each.path == path for each in s.slices)] or found
+    found, multi_frame = _series_at(path)
     if not found:
-        if multi_frame:
-            return _read_multi_frame(multi_frame, path)
-        raise InputError(f"{path.name} holds no DICOM slices. Choose an image file or a folder with one study.")
+        volume, _ = _largest_multi_frame(multi_frame, path)
+        return volume, [], [f"Read a multi-frame file of {volume.array.shape[0]} frames."]
     chosen = _choose(found, series)
     warnings, notes = [], [f"Read {chosen.title}, {chosen.plane}, {len(chosen.slices)} files."]
     if chosen.looks_like_localizer:
@@ -119,6 +116,26 @@ def read_series(path: Path, series: str = "") -> tuple[Volume, list[str], list[s
     slices = _one_per_place(chosen, warnings)
     slices, positions = _evenly_spaced(chosen, slices, warnings)
     return _stack(chosen, slices, positions, warnings), warnings, notes
+
+
+def files_read(path: Path, series: str = "") -> list[Path]:
+    """The files whose voxels `read_series` reads; raises InputError as it does."""
+    found, multi_frame = _series_at(path)
+    if found:
+        return [one.path for one in _one_per_place(_choose(found, series), [])]
+    return multi_frame if len(multi_frame) == 1 else [_largest_multi_frame(multi_frame, path)[1]]
+
+
+def _series_at(path: Path) -> tuple[list[Series], list[Path]]:
+    """Single-frame series below a folder, or the one a file belongs to, and multi-frame files."""
+    found, multi_frame = _scan_files(path)
+    if path.is_file():
+        if path in multi_frame:
+            return [], [path]
+        found = [s for s in found if any(each.path == path for each in s.slices)] or found
+    if not found and not multi_frame:
+        raise InputError(f"{path.name} holds no DICOM slices. Choose an image file or a folder with one study.")
+    return found, multi_frame
 
 
 def _scan_files(path: Path) -> tuple[list[Series], list[Path]]:
@@ -281,14 +298,14 @@ def _read_pixels(path: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(image).reshape(image.GetSize()[1], image.GetSize()[0])
 
 
-def _read_multi_frame(files: list[Path], path: Path) -> tuple[Volume, list[str], list[str]]:
-    """An enhanced (multi-frame) MRI file: the largest one that can be read as a volume."""
+def _largest_multi_frame(files: list[Path], path: Path) -> tuple[Volume, Path]:
+    """Of enhanced (multi-frame) MRI files, the largest one that can be read as a volume, and its path."""
     import SimpleITK as sitk
 
     volumes = []
     for file in files:
         try:
-            volumes.append(from_image(sitk.ReadImage(str(file)), "multi-frame series"))
+            volumes.append((from_image(sitk.ReadImage(str(file)), "multi-frame series"), file))
         except (RuntimeError, InputError):
             continue
     if not volumes:
@@ -296,5 +313,4 @@ def _read_multi_frame(files: list[Path], path: Path) -> tuple[Volume, list[str],
             f"The multi-frame DICOM in {path.name} could not be read as a volume. "
             "Open it in 3D Slicer and save it as .nrrd, then try again."
         )
-    largest = max(volumes, key=lambda v: v.array.size)
-    return largest, [], [f"Read a multi-frame file of {largest.array.shape[0]} frames."]
+    return max(volumes, key=lambda each: each[0].array.size)

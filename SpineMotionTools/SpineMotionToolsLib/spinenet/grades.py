@@ -28,12 +28,12 @@ class Head:
 
 
 _PRESENT = ("no", "yes")
-_SEVERITY = ("none", "mild", "moderate", "severe")
+SEVERITY = ("none", "mild", "moderate", "severe")
 
 HEADS = (
     Head("fc_pf", "Pfirrmann", "Pfirrmann grade", 5, 1, ("I", "II", "III", "IV", "V")),
-    Head("fc_nar", "Narrowing", "Disc narrowing", 4, 1, _SEVERITY),
-    Head("fc_ccs", "CentralCanalStenosis", "Central canal stenosis", 4, 1, _SEVERITY),
+    Head("fc_nar", "Narrowing", "Disc narrowing", 4, 1, SEVERITY),
+    Head("fc_ccs", "CentralCanalStenosis", "Central canal stenosis", 4, 1, SEVERITY),
     Head("fc_spn", "Spondylolisthesis", "Spondylolisthesis", 3, 0, ("none", "grade 1", "grade 2 or more")),
     Head("fc_ued", "UpperEndplateDefect", "Upper endplate defect", 2, 0, _PRESENT),
     Head("fc_led", "LowerEndplateDefect", "Lower endplate defect", 2, 0, _PRESENT),
