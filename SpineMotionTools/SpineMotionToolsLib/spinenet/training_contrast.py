@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
-from scipy import ndimage
+from scipy import interpolate, ndimage
 
 
 class Contrast:
@@ -20,7 +22,12 @@ class Contrast:
         rng = self._rng
         image = image / max(np.percentile(image, 99.5), 1.0)
         image = self._tissues(image, corners)
-        if rng.random() < 0.55:
+        kind = rng.random()
+        if kind < 0.3 and len(corners) > 1:
+            image = self.t1(image, corners)
+        elif kind < 0.45 and len(corners) > 1:
+            image = self.fat_suppressed(image, corners)
+        elif kind < 0.7:
             image = self._intensity_map(image)
         if rng.random() < 0.6:
             shading = enlarge(rng.normal(0, 0.45 * rng.random(), (4, 4)), image.shape[:2])
@@ -46,8 +53,7 @@ class Contrast:
                 _paint(factor, body, marrow * own)
         for upper, lower in zip(corners[:-1], corners[1:]):
             if rng.random() < 0.5:
-                disc = np.stack([upper[1], lower[0], lower[3], upper[2]])
-                _paint(factor, disc, np.exp(rng.uniform(-1.3, 0.8)))
+                _paint(factor, _disc(upper, lower), np.exp(rng.uniform(-1.3, 0.8)))
         for body in corners:
             if rng.random() < 0.10:  # Modic-like band or Schmorl-like spot at an end plate
                 a, b = (body[0], body[3]) if rng.random() < 0.5 else (body[1], body[2])
@@ -58,14 +64,44 @@ class Contrast:
                 _paint(factor, np.stack([p, q, q + depth * inward, p + depth * inward]), np.exp(rng.uniform(-1.2, 0.9)))
         return image * _over(ndimage.gaussian_filter(factor, rng.uniform(0.7, 1.6)), image)
 
+    def t1(self, image, corners):
+        """T1-like: dark fluid in the canal, gray discs, marrow brighter than muscle, fat bright as before."""
+        rng = self._rng
+        canal = _over(_canal(corners, image.shape[:2]), image)
+        image = image * (1 - rng.uniform(0.5, 0.85) * canal * _bright(image))
+        marrow, factor = rng.uniform(1.0, 2.2), np.ones(image.shape[:2])
+        for body in corners:
+            _paint(factor, body, marrow * np.exp(rng.normal(0, 0.05)))
+        inside = [_values_in(image, body) for body in corners]
+        level = marrow * float(np.median(np.concatenate(inside))) if any(len(v) for v in inside) else 0.3
+        gray, share = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
+        for upper, lower in zip(corners[:-1], corners[1:]):
+            _paint(share, _disc(upper, lower), rng.uniform(0.5, 0.9))
+            _paint(gray, _disc(upper, lower), level * rng.uniform(0.5, 0.95))
+        share = ndimage.gaussian_filter(share, 1.2)
+        image = image * _over(ndimage.gaussian_filter(factor, 0.8), image)
+        image = image * _over(1 - share, image) + _over(ndimage.gaussian_filter(gray, 1.2) * share, image)
+        return np.clip(image, 0, None) ** np.exp(rng.uniform(-0.4, 0.3))
+
+    def fat_suppressed(self, image, corners):
+        """STIR-like: fat and marrow dark, fluid bright, some bodies with edema."""
+        rng = self._rng
+        canal = _over(_canal(corners, image.shape[:2]), image)
+        image = image * (1 - rng.uniform(0.6, 0.95) * (1 - canal) * _bright(image))
+        marrow, factor = rng.uniform(0.2, 0.8), np.ones(image.shape[:2])
+        for body in corners:
+            _paint(factor, body, rng.uniform(0.9, 2.5) if rng.random() < 0.07 else marrow * np.exp(rng.normal(0, 0.08)))
+        image = image * _over(ndimage.gaussian_filter(factor, 0.8), image)
+        return np.clip(image, 0, None) ** np.exp(rng.uniform(-0.6, 0.2))
+
     def _intensity_map(self, image):
         """Gray values through a random curve: monotone (gamma), T1-like (bright fluid turns dark) or any."""
         rng = self._rng
         kind = rng.random()
-        if kind < 0.35:
+        if kind < 0.55:
             return np.clip(image, 0, None) ** np.exp(rng.uniform(-0.6, 0.6))
         knots = np.array([0.0, 0.12, 0.25, 0.4, 0.6, 0.85, 1.2])
-        if kind < 0.7:
+        if kind < 0.85:
             values = np.array([0.0, 0.15, 0.45, 0.6, 0.5, 0.3, 0.2]) + rng.normal(0, 0.08, 7)
         else:
             values = rng.random(7)
@@ -89,6 +125,34 @@ class Contrast:
         return ndimage.zoom(small, np.array(image.shape) / small.shape, order=1)
 
 
+def _disc(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    return np.stack([upper[1], lower[0], lower[3], upper[2]])
+
+
+def _bright(image: np.ndarray) -> np.ndarray:
+    """0 for dark and 1 for bright pixels (fluid and fat on T2), smooth between."""
+    part = np.clip((image - 0.3) / 0.3, 0, 1)
+    return part * part * (3 - 2 * part)
+
+
+def _canal(corners: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The spinal canal, 0 to 1: a band behind the bodies, two thirds of their depth wide."""
+    field = np.zeros(shape)
+    wall = corners[:, :2].reshape(-1, 2)  # right corners are posterior
+    backward = np.repeat((corners[:, 0] - corners[:, 3] + corners[:, 1] - corners[:, 2]) / 2, 2, axis=0)
+    first, last = wall[:1] + 1.5 * (wall[:1] - wall[1:2]), wall[-1:] + 1.5 * (wall[-1:] - wall[-2:-1])
+    wall = np.concatenate([first, wall, last])
+    backward = np.concatenate([backward[:1], backward, backward[-1:]])
+    _paint(field, np.concatenate([wall + 0.03 * backward, (wall + 0.67 * backward)[::-1]]), 1.0)
+    return ndimage.gaussian_filter(field, 1.5)
+
+
+def _values_in(image: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    inside = np.zeros(image.shape[:2])
+    _paint(inside, polygon, 1.0)
+    return image[inside > 0].ravel()
+
+
 def _over(field: np.ndarray, image: np.ndarray) -> np.ndarray:
     """A field (rows, columns) shaped so that it applies to all slices of the image."""
     return field if image.ndim == 2 else field[..., None]
@@ -99,11 +163,16 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def enlarge(coarse: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A coarse square grid of values as a smooth field (rows, columns)."""
-    fine = ndimage.spline_filter(coarse, order=3)
-    at = [np.linspace(0, len(coarse) - 1, size) for size in shape]
-    rows, columns = np.meshgrid(*at, indexing="ij")
-    return ndimage.map_coordinates(fine, [rows, columns], order=3, prefilter=False, mode="nearest")
+    """A coarse grid of values as a smooth field (rows, columns): a cubic spline through the values."""
+    rows, columns = (_spline(knots, length) for knots, length in zip(coarse.shape, shape))
+    return rows @ coarse @ columns.T
+
+
+@lru_cache(maxsize=64)
+def _spline(knots: int, length: int) -> np.ndarray:
+    """Natural cubic splines through unit values, (length, knots)."""
+    at = np.linspace(0, knots - 1, length)
+    return interpolate.CubicSpline(np.arange(knots), np.eye(knots), bc_type="natural")(at)
 
 
 def _paint(field: np.ndarray, polygon: np.ndarray, value: float) -> None:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
-from SpineMotionToolsLib.spinenet.small_networks import VECTOR_SCALE, SmallDetector
-from SpineMotionToolsLib.spinenet.training_patches import PatchSampler
+from SpineMotionToolsLib.common.engine import has_fast_bf16
+from SpineMotionToolsLib.spinenet.detection_targets import PATCH_SIZE
+from SpineMotionToolsLib.spinenet.small_networks import VECTOR_SCALE, SmallDetector, save_small
 from SpineMotionToolsLib.spinenet.training_scans import Subject
+from SpineMotionToolsLib.spinenet.training_store import PatchStore
 
 FOLDS = 4
 BATCH = 8
+STEPS = 700
 PEAK_LEARNING_RATE = 4e-3
+STRIP_COLUMNS = 128  # two of three steps see a strip along the spine only
 CHECKPOINT_EVERY = 50
 THRESHOLDS = {"corner": 0.3, "centroid": 0.3}
-"""The starter's own: its peaks are lower than the published network's, because the L1 loss shrinks unsure ones."""
 HEAT_FLOOR = 0.01  # targets above this count as "near a landmark"
+FAR_WEIGHT = 0.3
 
 
 def fold_of(number: int) -> int:
@@ -36,45 +42,47 @@ def split(subjects: list[Subject], fold: int | None) -> tuple[list[Subject], lis
 
 
 def heat_loss(output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Weighted L1 on the five heat maps: pixels near a landmark and the background count alike, map by map.
+    """Cross-entropy of the five heat maps per pixel near a landmark; a pixel of the background counts less.
 
-    `output`, `target` (n, 5, h, w), `weight` (n, h, w) zero where nobody labelled.
+    `output` (logits), `target` (n, 5, h, w), `weight` (n, h, w) zero where nobody labelled.
     """
-    weight = weight[:, None]
-    near = (target > HEAT_FLOOR).float() * weight
-    far = weight - near
-    error = (output - target).abs()
-    count = near.sum(dim=(0, 2, 3)).clamp(min=1)
-    share = near.sum(dim=(0, 2, 3)) / weight.sum(dim=(0, 2, 3)).clamp(min=1)
-    per_map = (error * near).sum(dim=(0, 2, 3)) * (1 - share) + (error * far).sum(dim=(0, 2, 3)) * share
-    return (per_map / count).sum()
+    near = (target > HEAT_FLOOR).float()
+    weight = weight[:, None] * (near + FAR_WEIGHT * (1 - near))
+    error = F.binary_cross_entropy_with_logits(output, target, reduction="none") * weight
+    return (error.sum(dim=(0, 2, 3)) / (near * weight).sum(dim=(0, 2, 3)).clamp(min=100)).sum()
 
 
 def vector_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of the vectors near corners, in tens of pixels. `output` (n, 8, h, w), `mask` (n, 4, h, w)."""
+    """Mean squared error of the vectors near corners, in tens of pixels; `target` (n, 8, h, w) in pixels."""
     mask = mask.float().repeat(1, 2, 1, 1)
-    return (((output - target) / VECTOR_SCALE) ** 2 * mask).sum() / mask.sum().clamp(min=1)
+    return ((output - target / VECTOR_SCALE) ** 2 * mask).sum() / mask.sum().clamp(min=1)
 
 
 def train_detector(
-    subjects: list[Subject], fold: int | None, folder: Path, steps: int = 700, seed: int = 7, log=print
+    subjects: list[Subject],
+    store: PatchStore,
+    fold: int | None,
+    folder: Path,
+    steps: int = STEPS,
+    seed: int = 7,
+    log: Callable[[str], None] = print,
 ) -> Path:
     """Train one detector (all subjects but the fold's, or all) and write its weights; resumes from its checkpoint.
 
     Returns the path of the `.safetensors` file. The loss curve lies beside it as JSON lines.
     """
-    from SpineMotionToolsLib.common.weights import write_safetensors
-
-    name = "detector" if fold is None else f"detector-fold{fold}"
+    name = "detection" if fold is None else f"detection-fold{fold}"
     weights, checkpoint = folder / f"{name}.safetensors", folder / f"{name}.checkpoint.pt"
     if weights.exists():
         return weights
     folder.mkdir(parents=True, exist_ok=True)
-    training, _ = split(subjects, fold)
+    training, tested = split(subjects, fold)
+    forbidden = [number for number, subject in enumerate(subjects) if subject in tested]
+    usable = np.flatnonzero(~np.isin(store.subjects, forbidden))
     torch.manual_seed(seed)
     network = SmallDetector().to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.98), use_buffers=True
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.15)
@@ -85,13 +93,16 @@ def train_detector(
         for key, part in parts.items():
             part.load_state_dict(state[key])
         first = state["step"]
-    sampler = PatchSampler(training, seed * 1000 + (FOLDS if fold is None else fold) + 100_000 * first)
     started = time.monotonic()
     losses = []
     for step in range(first, steps):
-        images, targets, weight, vectors = (torch.from_numpy(part) for part in sampler.batch(BATCH))
-        with torch.autocast("cpu", torch.bfloat16):
-            output = network(images.to(memory_format=torch.channels_last))
+        rng = np.random.default_rng([seed, FOLDS if fold is None else fold, step])
+        order = np.random.default_rng([seed, step * BATCH // len(usable)]).permutation(usable)
+        chosen = np.take(order, np.arange(step * BATCH, (step + 1) * BATCH), mode="wrap")
+        columns = PATCH_SIZE if step % 3 == 2 else STRIP_COLUMNS
+        images, targets, weight, vectors = (torch.from_numpy(part) for part in store.batch(chosen, rng, columns))
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16()):
+            output = network.raw(images.to(memory_format=torch.channels_last))
         output = output.float()
         loss = heat_loss(output[:, :5], targets[:, :5], weight) + vector_loss(output[:, 5:], targets[:, 5:], vectors)
         optimizer.zero_grad()
@@ -107,17 +118,11 @@ def train_detector(
             losses.clear()
             with open(folder / f"{name}.log.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
-            log(f"{name}: step {step + 1} of {steps}, loss {record['loss']}")
+            log(f"{name}: step {step + 1} of {steps}, loss {record['loss']}, {record['seconds']} s")
             state = {key: part.state_dict() for key, part in parts.items()} | {"step": step + 1}
             partial = checkpoint.with_suffix(".part")
             torch.save(state, partial)
             partial.replace(checkpoint)
-    tensors = {key: value.numpy() for key, value in average.module.state_dict().items()}
-    metadata = {
-        "architecture": json.dumps({"class": "SmallDetector", "widths": list(network.widths)}),
-        "thresholds": json.dumps(THRESHOLDS),
-        "trained_on": ", ".join(subject.name for subject in training),
-        "steps": str(steps),
-    }
-    write_safetensors(weights, tensors, metadata)
+    trained_on = ", ".join(subject.name for subject in training)
+    save_small(weights, average.module, trained_on, thresholds=json.dumps(THRESHOLDS), steps=str(steps))
     return weights

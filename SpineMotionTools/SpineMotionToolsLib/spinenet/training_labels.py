@@ -6,7 +6,8 @@ probabilities of all 24 levels: how they fall from vertebra to vertebra, and tha
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,15 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
+from SpineMotionToolsLib.common.engine import has_fast_bf16
 from SpineMotionToolsLib.spinenet.labelling import CLASSES, LEVELS, context_image, softmax
-from SpineMotionToolsLib.spinenet.small_networks import HALF_EDGE, SmallAppearance, SmallContext
+from SpineMotionToolsLib.spinenet.small_networks import (
+    CONTEXT_SHARPNESS,
+    HALF_EDGE,
+    SmallAppearance,
+    SmallContext,
+    save_small,
+)
 from SpineMotionToolsLib.spinenet.training_contrast import Contrast
 from SpineMotionToolsLib.spinenet.training_detector import split
 from SpineMotionToolsLib.spinenet.training_scans import LABELS, VALID, Subject
@@ -23,6 +31,8 @@ from SpineMotionToolsLib.spinenet.vertebra_volumes import SLICES, UPPER_PERCENTI
 
 CLASS_OF_BODY = np.array([LEVELS.index(label) for label in LABELS])
 TEMPERATURE = 10.0
+GRAY_STEPS = 80  # levels of stored volumes between 0 and 1; the few voxels above 3.2 are cut
+BATCH = 24
 
 
 class VolumeSampler:
@@ -34,23 +44,25 @@ class VolumeSampler:
         self._contrast = Contrast(self._rng)
 
     def scan(self) -> tuple[np.ndarray, np.ndarray]:
-        """Volumes (n, 1, 112, 112, 16) of one scan and their classes (n,)."""
+        """Volumes (n, 112, 112, 8) of one scan, its classes (n,) and the subject's number."""
         rng = self._rng
-        subject = self._subjects[int(rng.integers(len(self._subjects)))]
+        number = int(rng.integers(len(self._subjects)))
+        subject = self._subjects[number]
         spacing, start = int(rng.integers(3, 6)), int(rng.integers(0, 5))
         edges = np.arange(start, subject.volume.shape[2] - spacing + 1, spacing)
         slices = np.stack([subject.volume[:, :, z : z + spacing].mean(axis=2) for z in edges], axis=2)
         if rng.random() < 0.5:
             slices = slices[:, :, ::-1]
+        whole = [subject.corners[subject.state[:, b] == VALID, b].mean(axis=0) for b in range(len(LABELS))]
         volumes, classes = [], []
         for body in range(len(LABELS)):
             valid = subject.state[:, body] == VALID
             outline = subject.corners[valid, body].mean(axis=0).astype(np.float64)
-            volumes.append(self._cut(slices, outline, subject, body))
+            volumes.append(self._cut(slices, outline, np.array(whole)))
             classes.append(CLASS_OF_BODY[body])
-        return np.stack(volumes)[:, None], np.array(classes)
+        return np.stack(volumes), np.array(classes), number
 
-    def _cut(self, slices, outline, subject, body):
+    def _cut(self, slices, outline, bodies):
         """The published crop of one vertebra, as a detector's imperfect outline would place it."""
         rng = self._rng
         size = np.ptp(outline, axis=0).max()
@@ -67,13 +79,14 @@ class VolumeSampler:
         back = (np.stack([columns, rows], axis=-1) - matrix[:, 2]) @ inverse.T
         grid = [back[..., 1], back[..., 0]]
         crop = np.stack([ndimage.map_coordinates(s, grid, order=1) for s in np.moveaxis(slices, 2, 0)], axis=2)
-        bodies = np.array([subject.corners[subject.state[:, b] == VALID, b].mean(axis=0) for b in range(len(LABELS))])
         there = straightened(bodies.reshape(-1, 2), matrix)
         there = ((there - (x0, y0) + 0.5) * HALF_EDGE / (3 * edge) - 0.5).reshape(-1, 4, 2)
         crop = self._contrast.change(crop, there)
-        if rng.random() < 0.15:  # the scan's edge cuts the crop
-            crop[int(HALF_EDGE * rng.uniform(0.6, 0.95)) :] = 0
-        return to_sixteen(crop)
+        if rng.random() < 0.25:  # the scan's edge cuts the crop
+            edge = int(HALF_EDGE * rng.uniform(0.05, 0.35))
+            side = int(rng.integers(3))
+            crop[(np.s_[-edge:], np.s_[:edge], np.s_[:, -edge:])[side]] = 0
+        return to_sixteen(crop)[..., 1::2]
 
 
 def to_sixteen(crop: np.ndarray) -> np.ndarray:
@@ -86,34 +99,89 @@ def to_sixteen(crop: np.ndarray) -> np.ndarray:
     return ((volume - volume.min()) / (np.percentile(volume, UPPER_PERCENTILE) + 1e-6)).astype(np.float32)
 
 
-def train_appearance(
-    subjects: list[Subject], fold: int | None, folder: Path, steps: int = 500, seed: int = 11, log=print
-) -> Path:
-    """Train one appearance network (two scans a step) and write its weights; returns their path."""
-    from SpineMotionToolsLib.common.weights import write_safetensors
+@dataclass(frozen=True)
+class VolumeStore:
+    """Vertebra volumes (n, 112, 112, 8) uint8, their classes and their subjects' numbers (n,)."""
 
+    volumes: np.ndarray
+    classes: np.ndarray
+    subjects: np.ndarray
+
+    def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Volumes (n, 1, 112, 112, 8), each shifted and changed a little, and their classes (n,)."""
+        batch = []
+        for volume in self.volumes[chosen].astype(np.float32) / GRAY_STEPS:
+            moved = np.roll(volume, tuple(rng.integers(-4, 5, 2)), (0, 1))
+            moved = moved ** np.float32(np.exp(rng.uniform(-0.25, 0.25)))
+            batch.append(moved + np.float32(0.05 * rng.random() ** 2) * rng.standard_normal(moved.shape, np.float32))
+        return np.stack(batch)[:, None], self.classes[chosen]
+
+
+def stored_volumes(
+    subjects: list[Subject], folder: Path, scans: int = 300, seed: int = 11, log: Callable[[str], None] = print
+) -> VolumeStore:
+    """The volumes of `scans` changed scans of all subjects, from the folder if they lie there already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "volumes.npz"
+    if not path.exists():
+        sampler, parts = VolumeSampler(subjects, seed), []
+        for number in range(scans):
+            volumes, classes, subject = sampler.scan()
+            gray = np.clip(np.rint(volumes * GRAY_STEPS), 0, 255).astype(np.uint8)
+            parts.append((gray, classes, np.full(len(classes), subject)))
+            if number % 50 == 49:
+                log(f"volumes: {number + 1} of {scans} scans")
+        partial = path.with_suffix(".part.npz")
+        np.savez(partial, **dict(zip(VolumeStore.__dataclass_fields__, map(np.concatenate, zip(*parts)))))
+        partial.replace(path)
+    with np.load(path) as stored:
+        return VolumeStore(**{name: stored[name] for name in VolumeStore.__dataclass_fields__})
+
+
+def train_appearance(
+    subjects: list[Subject],
+    store: VolumeStore,
+    fold: int | None,
+    folder: Path,
+    steps: int = 500,
+    seed: int = 11,
+    log: Callable[[str], None] = print,
+) -> Path:
+    """Train one appearance network on all subjects but the fold's and write its weights; returns their path."""
     path = folder / ("appearance.safetensors" if fold is None else f"appearance-fold{fold}.safetensors")
     if path.exists():
         return path
-    training, _ = split(subjects, fold)
+    training, tested = split(subjects, fold)
+    forbidden = [number for number, subject in enumerate(subjects) if subject in tested]
+    usable = np.flatnonzero(~np.isin(store.subjects, forbidden))
+    held_out = np.flatnonzero(np.isin(store.subjects, forbidden))
     torch.manual_seed(seed)
     network = SmallAppearance()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=2e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.15)
-    sampler = VolumeSampler(training, seed * 1000 + (99 if fold is None else fold))
+    rng = np.random.default_rng([seed, 99 if fold is None else fold])
     for step in range(steps):
-        parts = [sampler.scan() for _ in range(2)]
-        volumes = torch.from_numpy(np.concatenate([volume for volume, _ in parts]))
-        classes = torch.from_numpy(np.concatenate([label for _, label in parts]))
-        loss = F.cross_entropy(network(volumes), classes, label_smoothing=0.05)
+        volumes, classes = map(torch.from_numpy, store.batch(rng.choice(usable, BATCH), rng))
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16()):
+            logits = network(volumes)
+        loss = F.cross_entropy(logits.float(), classes, label_smoothing=0.05)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        if (step + 1) % 50 == 0:
-            log(f"{path.stem}: step {step + 1} of {steps}, loss {float(loss):.3f}")
-    _write(write_safetensors, path, network, "SmallAppearance", training)
+        if (step + 1) % 100 == 0:
+            log(f"{path.stem}: step {step + 1} of {steps}, loss {float(loss.detach()):.3f}")
+    if len(held_out):
+        log(f"{path.stem}: exactly right in {_accuracy(network.eval(), store, held_out[:400]):.3f} of unseen volumes")
+    save_small(path, network, ", ".join(subject.name for subject in training), steps=str(steps))
     return path
+
+
+def _accuracy(network: SmallAppearance, store: VolumeStore, chosen: np.ndarray) -> float:
+    volumes = torch.from_numpy(store.volumes[chosen].astype(np.float32) / GRAY_STEPS)[:, None]
+    with torch.inference_mode():
+        predicted = torch.cat([network(part).argmax(dim=1) for part in volumes.split(40)])
+    return float((predicted.numpy() == store.classes[chosen]).mean())
 
 
 class SequenceSampler:
@@ -123,22 +191,33 @@ class SequenceSampler:
         self._rng = np.random.default_rng(seed)
 
     def spine(self, rows: int = 512) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image (rows, 24), the bodies' center rows and their classes, top to bottom."""
+        """Image (rows, 24), the bodies' center rows and their classes, top to bottom.
+
+        Some bodies are missed, some scans show the second sacral body (class of the first), some a false body.
+        """
         rng = self._rng
         bottom = 0 if rng.random() < 0.75 else int(rng.integers(1, 12))
-        top = min(CLASSES - 1, bottom + int(rng.integers(3, 24)))
+        top = min(CLASSES - 1, bottom + int(rng.integers(3, 10) if rng.random() < 0.6 else rng.integers(3, 24)))
         classes = np.arange(top, bottom - 1, -1)
-        pitch = _pitch_mm(classes) * np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.04, len(classes)))
-        centers = rng.uniform(5, 40) + np.cumsum(pitch) - pitch / 2
-        kept = (centers < rows - 10) & (rng.random(len(classes)) > 0.03)
+        if bottom == 0 and rng.random() < 0.15:
+            classes = np.append(classes, 0)
+        pitch = _pitch_mm(classes) * np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.05, len(classes)))
+        centers = rng.uniform(5, 60) + np.cumsum(pitch) - pitch / 2
+        kept = (centers < rows - 10) & (rng.random(len(classes)) > rng.choice([0.0, 0.02, 0.12]))
         classes, centers, pitch = classes[kept], centers[kept], pitch[kept]
         probabilities = softmax(self._logits(classes), TEMPERATURE)
         outlines = [np.array([[0, c - p / 2], [0, c + p / 2]] * 2) for c, p in zip(centers, 0.75 * pitch)]
+        if rng.random() < 0.06:
+            row = rng.uniform(10, rows - 20)
+            outlines.append(np.array([[0, row - 10], [0, row + 10]] * 2))
+            probabilities = np.vstack([probabilities, softmax(rng.normal(0, 2, (1, CLASSES)), TEMPERATURE)])
         return context_image(outlines, probabilities, rows, 1.0)[:rows], centers.astype(int), classes
 
     def _logits(self, classes):
         """Logits as an appearance network gives them: broad, sometimes a level off, unsure away from the sacrum."""
         rng = self._rng
+        if not len(classes):
+            return np.zeros((0, CLASSES), dtype=np.float32)
         seen = classes.astype(float)
         if rng.random() < 0.3 and classes[-1] != 0:
             seen = seen + rng.integers(-2, 3)
@@ -160,41 +239,33 @@ def _pitch_mm(classes: np.ndarray) -> np.ndarray:
     return np.interp(classes, [0, 1, 5, 6, 17, 18, 23], [32, 36, 35, 32, 20, 17, 16])
 
 
-def train_context(folder: Path, steps: int = 1200, batch: int = 12, seed: int = 13, log=print) -> Path:
+def train_context(folder: Path, steps: int = 800, batch: int = 10, seed: int = 13, log=print) -> Path:
     """Train the context network on made sequences and write its weights; returns their path."""
-    from SpineMotionToolsLib.common.weights import write_safetensors
-
     path = folder / "context.safetensors"
     if path.exists():
         return path
     torch.manual_seed(seed)
     network = SmallContext()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.1)
     sampler = SequenceSampler(seed)
     right = total = 0
     for step in range(steps):
-        spines = [sampler.spine() for _ in range(batch)]
+        spines = [sampler.spine(768 if step % 4 == 3 else 512) for _ in range(batch)]
         images = torch.from_numpy(np.stack([image for image, _, _ in spines])[:, None].astype(np.float32))
-        output = network(images)[:, 0]
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16()):
+            output = network(images)[:, 0].float() / CONTEXT_SHARPNESS
         rows = torch.cat([output[n, torch.from_numpy(at)] for n, (_, at, _) in enumerate(spines)])
         classes = torch.from_numpy(np.concatenate([label for _, _, label in spines]))
         loss = F.cross_entropy(rows, classes)
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         schedule.step()
         right, total = right + int((rows.argmax(1) == classes).sum()), total + len(classes)
         if (step + 1) % 100 == 0:
             log(f"context: step {step + 1} of {steps}, loss {float(loss.detach()):.3f}, right {right / total:.3f}")
             right = total = 0
-    _write(write_safetensors, path, network, "SmallContext", None)
+    save_small(path, network, "made sequences")
     return path
-
-
-def _write(write_safetensors, path, network, name, subjects):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.detach().numpy() for key, value in network.state_dict().items()}
-    trained_on = ", ".join(subject.name for subject in subjects) if subjects else "made sequences"
-    architecture = {"class": name, "widths": list(network.widths)}
-    write_safetensors(path, tensors, {"architecture": json.dumps(architecture), "trained_on": trained_on})

@@ -1,7 +1,7 @@
 """Detector training samples: patches cut from real scans, bent, re-contrasted and damaged as clinical scans vary.
 
 Each sample imitates another scanner, sequence or patient: slice thickness 1-5 mm, rotation, scale, smooth bending
-(scoliosis, wedging, disc height), and the contrasts of `training_contrast.py`.
+(scoliosis, wedging, disc height), the shapes of `training_pathology.py` and the contrasts of `training_contrast.py`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from SpineMotionToolsLib.spinenet.detection_targets import PATCH_SIZE, make_targets, vector_mask
+from SpineMotionToolsLib.spinenet.detection_targets import PATCH_SIZE
 from SpineMotionToolsLib.spinenet.training_contrast import Contrast, enlarge
+from SpineMotionToolsLib.spinenet.training_pathology import deformed, displacement
 from SpineMotionToolsLib.spinenet.training_scans import ABSENT, VALID, Subject, unlabelled_region
 
 PATCH_MM = 260.0
+DEFORMED_SHARE, SLENDER_SHARE = 0.4, 0.08
 
 
 class PatchSampler:
@@ -25,32 +27,32 @@ class PatchSampler:
         self._contrast = Contrast(self._rng)
         self._ignored: dict[tuple[int, int], np.ndarray] = {}
 
-    def batch(self, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """`size` samples: images (n, 1, 224, 224), targets (n, 13, ...), weight (n, ...) 0 where unlabelled, vector
-        mask (n, 4, ...)."""
-        samples = [self.sample() for _ in range(size)]
-        images, targets, weights, vectors = (np.stack(parts) for parts in zip(*samples))
-        return images[:, None], targets, weights, vectors
-
-    def sample(self):
+    def sample(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Image (224, 224), corners (8, 4, 2) NaN where unknown, pixels to leave out, and the subject number."""
         rng = self._rng
         number = int(rng.integers(len(self._subjects)))
         subject = self._subjects[number]
         with_bodies = np.flatnonzero((subject.state == VALID).sum(axis=1) >= 4)
         z = int(rng.choice(with_bodies)) if rng.random() < 0.93 else int(rng.integers(subject.volume.shape[2]))
         picture = self._thick_slice(subject.volume, z)
-        grid, to_patch = self._geometry(subject, z)
-        image = ndimage.map_coordinates(picture, grid, order=1, mode="constant")
-        outside = ndimage.map_coordinates(np.ones_like(picture), grid, order=0, mode="constant") == 0
-        ignored = ndimage.map_coordinates(self._ignored_in(number, z).view(np.uint8), grid, order=0, mode="nearest")
+        slender = rng.random() < SLENDER_SHARE
+        grid, to_patch = self._geometry(subject, z, slender)
         state = subject.state[z]
+        there = state != ABSENT
         corners = to_patch(subject.corners[z].reshape(-1, 2)).reshape(-1, 4, 2)
-        image = self._contrast.change(image, corners[state != ABSENT])
+        if there.sum() > 1 and (slender or rng.random() < DEFORMED_SHARE):
+            after = deformed(corners[there], rng, slender)
+            at = np.mgrid[:PATCH_SIZE, :PATCH_SIZE] + displacement(corners[there], after, (PATCH_SIZE, PATCH_SIZE))
+            grid = np.stack([ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in grid])
+            corners[there] = after
+        image = ndimage.map_coordinates(picture, grid, order=1, mode="constant")
+        outside = ~_within(grid, picture.shape)
+        ignored = ndimage.map_coordinates(self._ignored_in(number, z).view(np.uint8), grid, order=0, mode="nearest")
+        image = self._contrast.change(image, corners[there])
         image[outside] = 0
-        valid = corners[state == VALID]
-        weight = 1.0 - np.where(outside, 0, ignored).astype(np.float32)
-        vectors = vector_mask(valid, image.shape) & (weight > 0)
-        return normalized(image), make_targets(valid, shape=image.shape), weight, vectors
+        ignored = (ignored > 0) & ~outside
+        corners[state != VALID] = np.nan
+        return normalized(image), corners.astype(np.float32), ignored, number
 
     def _thick_slice(self, volume, z):
         thickness = int(self._rng.integers(1, 6))
@@ -64,15 +66,18 @@ class PatchSampler:
             self._ignored[number, z] = unlabelled_region(subject.corners[z], subject.state[z], shape)
         return self._ignored[number, z]
 
-    def _geometry(self, subject, z):
+    def _geometry(self, subject, z, slender):
         """Where each patch pixel lies in the slice (rows, columns), and the way back for points (column, row)."""
         rng = self._rng
+        enlarged = rng.uniform(0.25, 0.6) if slender else _scale_logarithm(rng)
         angle = np.deg2rad(rng.normal(0, 7) if rng.random() < 0.8 else rng.uniform(-25, 25))
-        scale = PATCH_MM / PATCH_SIZE * np.exp(rng.uniform(-0.28, 0.28))  # the scans have 1 mm pixels
+        scale = PATCH_MM / PATCH_SIZE * np.exp(enlarged)  # the scans have 1 mm pixels
         stretch = np.exp(rng.normal(0, 0.06))
         body = rng.integers(8)
         target = subject.corners[z, body].mean(axis=0) if subject.state[z, body] else np.array([190.0, 190.0])
-        middle = target + rng.normal(0, 45, 2)
+        middle = target + rng.normal(0, 40, 2)
+        size, reach = np.array(subject.volume.shape[1::-1]), 0.4 * PATCH_SIZE * scale
+        middle = np.clip(middle, np.minimum(reach, size / 2), np.maximum(size - reach, size / 2))
         rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         matrix = rotation @ np.diag([scale * stretch, scale / stretch])
         bend = self._bend()
@@ -105,6 +110,16 @@ class PatchSampler:
                 coarse = rng.normal(0, amplitude * rng.random(), (2, knots, knots))
                 bend += np.stack([enlarge(part, (PATCH_SIZE, PATCH_SIZE)) for part in coarse])
         return bend
+
+
+def _scale_logarithm(rng: np.random.Generator) -> float:
+    """Mostly clinical sizes; sometimes a narrow field of view, which enlarges bodies, or small bodies."""
+    low, high = ((-0.28, 0.28), (-0.6, -0.28), (0.28, 0.45))[int(rng.choice(3, p=(0.78, 0.16, 0.06)))]
+    return rng.uniform(low, high)
+
+
+def _within(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return ((grid >= 0) & (grid <= np.array(shape)[:, None, None] - 1)).all(axis=0)
 
 
 def normalized(patch: np.ndarray) -> np.ndarray:
