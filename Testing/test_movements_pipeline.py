@@ -94,6 +94,21 @@ def test_needed_frames_only_give_the_same_result_as_all(phantom, weights, by_han
     assert runs[0][0] == 16  # two chunks of eight frames
 
 
+def test_remembered_maps_are_bounded(by_hand):
+    from dataclasses import replace
+
+    picture = np.full((180, 240, 3), 90, np.uint8)
+    masking = preparing.Masking(replace(by_hand, background="network"), (240, 180), lambda tensor: tensor[:, 0])
+    for number in range(preparing.REMEMBERED_MAPS + 20):
+        masking(number, picture)
+    assert len(masking._maps) == preparing.REMEMBERED_MAPS
+    runs = masking.network_runs
+    masking(0, picture)
+    assert masking.network_runs == runs
+    masking(preparing.REMEMBERED_MAPS + 1, picture)
+    assert masking.network_runs == runs + 1
+
+
 def test_a_minute_needs_an_eighth_of_its_frames_at_most():
     from SpineMotionToolsLib.movements.chunks import chunk_at, starts
 
@@ -118,6 +133,12 @@ def test_activation_overlay_and_report(phantom, weights, by_hand, result, tmp_pa
     for text in ("three patterns only", "Movement energy", "mean logit", "Not a medical device"):
         assert text in page
     assert set(files) == {"json", "chunks", "energy", "torso", "maps", "report"}
+    saved = type(maps).load(files["maps"])
+    left, top, right, bottom = report.HEAD_BOX
+    heads = np.s_[:, top + 4 : bottom - 4, left + 4 : right - 4]
+    assert np.abs(np.diff(saved.pictures[heads].astype(int), axis=2)).max() < 40  # the face is hidden in files
+    assert np.abs(np.diff(maps.pictures[heads].astype(int), axis=2)).max() > 60
+    assert np.array_equal(saved.pictures[:, bottom + 1 :], maps.pictures[:, bottom + 1 :])
     write_overlay(tmp_path / "overlay.mp4", phantom.video, result, maps)
     assert len(open_video(tmp_path / "overlay.mp4")) == len(phantom.video)
 

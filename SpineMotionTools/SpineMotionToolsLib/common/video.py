@@ -129,6 +129,14 @@ def videos_in(paths: list[Path]) -> list[Path]:
     return found
 
 
+def result_folder(path: Path, given: Sequence[Path], out: Path) -> Path:
+    """Where the files of a video go: below `out` as the video lies below the given folder it was found in, so that
+    videos of equal names in several folders keep apart.
+    """
+    root = next((folder for folder in given if folder in path.parents), path.parent)
+    return out / path.parent.relative_to(root)
+
+
 class FrameVideo(Video):
     """A video whose pictures come from a function of the frame number: arrays, folders, sequences, phantoms."""
 

@@ -77,7 +77,7 @@ def _add_patient(parser: argparse.ArgumentParser) -> None:
 
 def _score(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
-    from SpineMotionToolsLib.common.video import videos_in
+    from SpineMotionToolsLib.common.video import result_folder, videos_in
     from SpineMotionToolsLib.gait import report
     from SpineMotionToolsLib.gait.inputs import patient_of
     from SpineMotionToolsLib.gait.results import GaitResult
@@ -93,16 +93,21 @@ def _score(options: argparse.Namespace) -> int:
                 progress(number + done / max(of, 1e-9), len(paths), f"{name} {text}")
 
             parameters = _parameters(options, path) | {"patient": patient_of(path, root)}
+            parameters["folder"] = str(result_folder(path, options.videos, options.out))
             try:
-                result = GaitResult.from_json(score(parameters, part)["result"])
+                done = score(parameters, part)
             except Cancelled:
                 raise
             except SpineMotionError as error:
                 failed += 1
                 print(f"{path.name}: {error}", file=sys.stderr)
                 continue
+            result = GaitResult.from_json(done["result"])
             results.append(result)
             _say(result)
+            for sentence in done["problems"]:
+                failed += 1
+                print(f"{path.name}: {sentence}", file=sys.stderr)
     if results:
         say(f"Summary: {report.write_summary(options.out, results)['summary']}")
     return SOME_FAILED if failed else 0
@@ -130,7 +135,6 @@ def _parameters(options: argparse.Namespace, path: Path) -> dict:
         "mirror": options.mirror,
         "points": options.points,
         "ignore_quality": options.ignore_quality,
-        "folder": str(options.out),
         "explain": options.explain,
         "overlay": options.overlay,
         "faces_hidden": not options.show_faces,

@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.errors import InputError, OutputError
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 
 STARTER_POINTS_FILE = "gait-body-points.safetensors"
@@ -21,7 +21,8 @@ STARTER_POINTS_FILE = "gait-body-points.safetensors"
 def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
     """Score one video; further parameters "folder" (where files go), "explain", "overlay", "faces_hidden", "report".
 
-    Returns {"result": `GaitResult.to_json()`, "files": paths by kind}.
+    Returns {"result": `GaitResult.to_json()`, "files": paths by kind, "problems": sentences on files that could not be
+    written}.
     """
     from SpineMotionToolsLib.gait import pipeline, report
     from SpineMotionToolsLib.gait.explain import explain, write_overlay
@@ -40,18 +41,22 @@ def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> di
         engine=_engine(parameters),
         progress=_part(progress, 0.0, 0.6 if wants_maps else 1.0),
     )
-    files: dict[str, str] = {}
     maps = None
     if wants_maps and result.clips:
         maps = explain(parameters["video"], result, model, _part(progress, 0.6, 0.8))
+    files: dict[str, str] = {}
+    problems: list[str] = []
     if folder := parameters.get("folder"):
-        files = report.write_files(folder, result, parameters["video"], maps, bool(parameters.get("report", True)))
-        if parameters.get("overlay"):
-            path = Path(files["json"]).with_name(Path(files["json"]).stem + "_overlay.mp4")
-            hidden = bool(parameters.get("faces_hidden", True))
-            write_overlay(path, parameters["video"], result, maps, hidden, _part(progress, 0.8, 1.0))
-            files["overlay"] = str(path)
-    return {"result": result.to_json(), "files": files}
+        try:
+            files = report.write_files(folder, result, parameters["video"], maps, bool(parameters.get("report", True)))
+            if parameters.get("overlay"):
+                path = Path(files["json"]).with_name(Path(files["json"]).stem + "_overlay.mp4")
+                hidden = bool(parameters.get("faces_hidden", True))
+                write_overlay(path, parameters["video"], result, maps, hidden, _part(progress, 0.8, 1.0))
+                files["overlay"] = str(path)
+        except OutputError as error:  # a full disk loses files, not the scores
+            problems.append(str(error))
+    return {"result": result.to_json(), "files": files, "problems": problems}
 
 
 def person_of(values: Mapping[str, Any] | None):

@@ -66,7 +66,7 @@ def _add_computer(parser: argparse.ArgumentParser) -> None:
 
 def _score(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
-    from SpineMotionToolsLib.common.video import videos_in
+    from SpineMotionToolsLib.common.video import result_folder, videos_in
     from SpineMotionToolsLib.movements import report
     from SpineMotionToolsLib.movements.results import MovementResult
     from SpineMotionToolsLib.movements.tasks import score
@@ -80,15 +80,20 @@ def _score(options: argparse.Namespace) -> int:
                 progress(number + done / max(of, 1e-9), len(paths), f"{name} {text}")
 
             try:
-                result = MovementResult.from_json(score(_parameters(options, path), part)["result"])
+                folder = result_folder(path, options.videos, options.out)
+                done = score(_parameters(options, path) | {"folder": str(folder)}, part)
             except Cancelled:
                 raise
             except SpineMotionError as error:
                 failed += 1
                 print(f"{path.name}: {error}", file=sys.stderr)
                 continue
+            result = MovementResult.from_json(done["result"])
             results.append(result)
             _say(result)
+            for sentence in done["problems"]:
+                failed += 1
+                print(f"{path.name}: {sentence}", file=sys.stderr)
     if results:
         say(f"Summary: {report.write_summary(options.out, results)['summary']}")
     return SOME_FAILED if failed else 0
@@ -114,7 +119,6 @@ def _parameters(options: argparse.Namespace, path: Path) -> dict:
         "infant": _infant(options),
         "name": name,
         "ignore_quality": options.ignore_quality,
-        "folder": str(options.out),
         "explain": options.explain,
         "overlay": options.overlay,
         "face_hidden": not options.show_faces,

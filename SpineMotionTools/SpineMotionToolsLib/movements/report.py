@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def report_of(result: MovementResult, maps: ActivationMaps | None = None) -> Rep
         )
     if maps is not None:
         report.image(
-            _pictures(maps),
+            _pictures(without_face(maps)),
             f"Adjusted pictures of scored seconds, face hidden. Color: what speaks for "
             f"{CLASS_TITLES[maps.explained]}, on one scale for the whole video.",
         )
@@ -95,6 +96,12 @@ def _classes(result: MovementResult) -> Table:
     return Table("", columns, rows)
 
 
+def without_face(maps: ActivationMaps) -> ActivationMaps:
+    """The same maps over pictures in which the face cannot be recognized, as they leave the computer's memory."""
+    pictures = [blur_region(np.ascontiguousarray(picture), HEAD_BOX) for picture in maps.pictures]
+    return replace(maps, pictures=np.stack(pictures))
+
+
 def _pictures(maps: ActivationMaps) -> np.ndarray:
     from PIL import Image
 
@@ -103,8 +110,7 @@ def _pictures(maps: ActivationMaps) -> np.ndarray:
         heat = Image.fromarray(maps.maps[index].astype(np.float32)).resize(
             (SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR
         )
-        picture = blur_region(np.ascontiguousarray(maps.pictures[index]), HEAD_BOX)
-        row += [blend_heat(picture, np.asarray(heat)), np.full((SIDE_PX, 6, 3), 255, np.uint8)]
+        row += [blend_heat(maps.pictures[index], np.asarray(heat)), np.full((SIDE_PX, 6, 3), 255, np.uint8)]
     return np.hstack(row[:-1])
 
 
@@ -134,7 +140,7 @@ def write_files(
     result.torso_table().to_csv(paths["torso"])
     if maps is not None:
         paths["maps"] = folder / f"{stem}_activation.npz"
-        maps.save(paths["maps"])
+        without_face(maps).save(paths["maps"])
     if html:
         paths["report"] = folder / f"{stem}_report.html"
         report_of(result, maps).write(paths["report"])

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.errors import InputError, OutputError
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 
 
 def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
     """Score one video; further parameters "folder" (where files go), "explain", "overlay", "face_hidden", "report".
 
-    Returns {"result": `MovementResult.to_json()`, "files": paths by kind}.
+    Returns {"result": `MovementResult.to_json()`, "files": paths by kind, "problems": sentences on files that could not
+    be written}.
     """
     from SpineMotionToolsLib.movements import pipeline, report
     from SpineMotionToolsLib.movements.explain import explain, write_overlay
@@ -36,17 +37,22 @@ def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> di
         ignore_quality=bool(parameters.get("ignore_quality", False)),
         progress=_part(progress, 0.0, 0.7 if wants_maps else 1.0),
     )
-    maps, files = None, {}
+    maps = None
     if wants_maps and result.chunks:
         maps = explain(parameters["video"], result, models, infant, progress=_part(progress, 0.7, 0.85))
+    files: dict[str, str] = {}
+    problems: list[str] = []
     if folder := parameters.get("folder"):
-        files = report.write_files(folder, result, maps, bool(parameters.get("report", True)))
-        if parameters.get("overlay") and result.chunks:
-            path = Path(files["json"]).with_name(Path(files["json"]).stem + "_overlay.mp4")
-            hidden = bool(parameters.get("face_hidden", True))
-            write_overlay(path, parameters["video"], result, maps, hidden, _part(progress, 0.85, 1.0))
-            files["overlay"] = str(path)
-    return {"result": result.to_json(), "files": files}
+        try:
+            files = report.write_files(folder, result, maps, bool(parameters.get("report", True)))
+            if parameters.get("overlay") and result.chunks:
+                path = Path(files["json"]).with_name(Path(files["json"]).stem + "_overlay.mp4")
+                hidden = bool(parameters.get("face_hidden", True))
+                write_overlay(path, parameters["video"], result, maps, hidden, _part(progress, 0.85, 1.0))
+                files["overlay"] = str(path)
+        except OutputError as error:  # a full disk loses files, not the scores
+            problems.append(str(error))
+    return {"result": result.to_json(), "files": files, "problems": problems}
 
 
 def find_infant(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
