@@ -90,26 +90,27 @@ class Near(nn.Module):
         return (first, *rest)
 
 
-def test_discs_in_doubt_are_graded_again_by_the_plain_network(monkeypatch):
-    plain, asked = Near(), []
+def test_discs_in_doubt_are_graded_again_ever_more_exactly(monkeypatch):
+    """Of three discs bfloat16 is sure of one, the fast float32 form of another; the third needs the plain network."""
+    asked = {"bfloat16": [], "float32": [], "plain": []}
 
-    class Rough(Near):
+    class Rounded(Near):
+        def __init__(self, name, by):
+            super().__init__()
+            self.name, self.by = name, by
+
         def forward(self, x):
+            asked[self.name].append(len(x))
             logits = super().forward(x)
-            return (logits[0] + torch.tensor([0.002, -0.002, 0, 0, 0]), *logits[1:])
+            return (logits[0] + self.by * torch.tensor([1.0, -1.0, 0, 0, 0]), *logits[1:])
 
-    class Counted(Near):
-        def forward(self, x):
-            asked.append(len(x))
-            return plain(x)
-
-    set_ = models.Models({"grading": Counted()})
-    monkeypatch.setattr(set_, "fast_network", lambda part, bf16=False: Rough())
-    volumes = np.stack([np.full((9, 112, 224), v) for v in (0.101, 0.5)]).astype(np.float32)
-    engine = Engine("cpu", "bfloat16").resolve()
-    logits = inference.grade_logits(set_, volumes, engine)
-    assert logits[0].argmax(axis=1).tolist() == [1, 1]
-    assert asked == [1]
+    set_ = models.Models({"grading": Rounded("plain", 0.0)})
+    fast = {True: Rounded("bfloat16", 0.004), False: Rounded("float32", 2e-5)}
+    monkeypatch.setattr(set_, "fast_network", lambda part, bf16=False: fast[bf16])
+    volumes = np.stack([np.full((9, 112, 224), v) for v in (0.10001, 0.101, 0.5)]).astype(np.float32)
+    logits = inference.grade_logits(set_, volumes, Engine("cpu", "bfloat16").resolve())
+    assert logits[0].argmax(axis=1).tolist() == [1, 1, 1]
+    assert {name: sum(counts) for name, counts in asked.items()} == {"bfloat16": 3, "float32": 2, "plain": 1}
 
 
 # ----- files

@@ -1,4 +1,4 @@
-"""The published detection and grading networks, rearranged to run about three times faster on a CPU in float32.
+"""The published detection and grading networks, rearranged to run more than twice as fast on a CPU in float32.
 
 The same weights and the same mathematics, other order: batch norms folded into convolutions, maps with channels last,
 1x1 convolutions as matrix products and before upsampling instead of after, 3x3 convolutions by `winograd`. Results
@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from .grades import HEADS
 from .networks import BasicBlock, Bottleneck, DetectionNetwork, GradingNetwork, UpBlock
-from .winograd import WinogradConv
+from .winograd import Product, WinogradConv
 
-WINOGRAD_FROM_CHANNELS = 96
+WINOGRAD_FROM_CHANNELS = 65  # of input or output; with 64 the direct way is as fast
 DECODED_AT_ONCE = 2
 
 
@@ -37,15 +37,14 @@ class Pointwise(nn.Module):
 
     def __init__(self, conv: nn.Module, norm: nn.Module | None = None, relu: bool = False) -> None:
         super().__init__()
-        weight, self.bias = fold(conv, norm)
-        self.weight = weight.flatten(1).T.contiguous()
-        self.stride, self.relu = conv.stride[-1], relu
+        weight, bias = fold(conv, norm)
+        self.product = Product(weight.flatten(1).T, bias.contiguous(), relu)
+        self.stride = conv.stride[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride > 1:
             x = x[..., :: self.stride, :: self.stride, :].contiguous()
-        y = torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight)
-        return (y.relu_() if self.relu else y).view(*x.shape[:-1], -1)
+        return self.product(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
 
 class Direct(nn.Module):
@@ -76,7 +75,7 @@ class Maker:
     workspace: dict[str, Tensor] = field(default_factory=dict)
 
     def three(self, conv: nn.Module, norm: nn.Module, relu: bool = True, tile: int = 4) -> nn.Module:
-        if max(conv.stride) == 1 and min(conv.in_channels, conv.out_channels) >= self.winograd_from:
+        if max(conv.stride) == 1 and max(conv.in_channels, conv.out_channels) >= self.winograd_from:
             return WinogradConv(*fold(conv, norm), relu, tile, self.bf16, self.workspace)
         return Direct(conv, norm, relu, self.bf16)
 

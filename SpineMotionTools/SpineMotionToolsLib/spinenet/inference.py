@@ -1,15 +1,16 @@
 """Runs the networks in batches: patches to maps, volumes to logits.
 
 On a CPU the published detector and grading network run in their fast form (`fast_networks.py`), the grading network in
-bfloat16 where the engine allows it; every decision that rounding could tip is made again by the plain float32 network
-(`certainty.py`). On a GPU the plain networks run as they are, the grading network in bfloat16 under the same guard.
+bfloat16 where the engine allows it; every decision that rounding could tip is made again, in float32 and at last by the
+plain network (`certainty.py`). On a GPU the plain networks run as they are, the grading network in bfloat16 under the
+same guard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -109,17 +110,35 @@ def grade_logits(models: Models, volumes: np.ndarray, engine: ResolvedEngine) ->
     if not len(volumes):
         return [np.zeros((0, head.classes), dtype=np.float32) for head in HEADS]
     discs = volumes[:, None].astype(np.float32)
-    on_cpu = engine.device.type == "cpu"
-    fast = models.fast_network("grading", engine.bf16) if on_cpu else None
-    if fast is None and (on_cpu or not engine.bf16):
-        return _run(models.network("grading"), discs, engine, DISCS_AT_ONCE)
-    logits = _run(fast or models.network("grading"), discs, engine, DISCS_AT_ONCE, autocast=fast is None)
-    doubt = grades_in_doubt(logits, engine.precision)
-    if doubt.any():
-        plain = _run(models.network("grading"), discs[doubt], engine, DISCS_AT_ONCE)
-        for of_head, again in zip(logits, plain):
+    fastest, *others = _ways_to_grade(models, engine)
+    logits, precision = _run(fastest.network(), discs, engine, DISCS_AT_ONCE, fastest.autocast), fastest.precision
+    for way in others:
+        doubt = grades_in_doubt(logits, precision)
+        if not doubt.any():
+            break
+        for of_head, again in zip(logits, _run(way.network(), discs[doubt], engine, DISCS_AT_ONCE)):
             of_head[doubt] = again
+        precision = way.precision
     return logits
+
+
+class Way(NamedTuple):
+    """One form of the grading network; `precision` tells how far its rounding may go."""
+
+    network: Callable[[], nn.Module]
+    precision: str = "float32"
+    autocast: bool = False
+
+
+def _ways_to_grade(models: Models, engine: ResolvedEngine) -> list[Way]:
+    """The forms of the grading network from the fastest to the plain one, which has the last word."""
+    plain = Way(lambda: models.network("grading"))
+    if engine.device.type != "cpu":
+        return [Way(plain.network, "bfloat16", autocast=True), plain] if engine.bf16 else [plain]
+    if models.fast_network("grading", engine.bf16) is None:
+        return [plain]
+    ways = [Way(lambda: models.fast_network("grading")), plain]
+    return [Way(lambda: models.fast_network("grading", True), "bfloat16"), *ways] if engine.bf16 else ways
 
 
 def _run(
