@@ -71,7 +71,7 @@ def write_radiograph(path: Path, image: np.ndarray, **tags) -> Path:
     one = _file(CR, _study("CR"))
     one.InstanceNumber, one.ViewPosition, one.BodyPartExamined = 1, "AP", "SPINE"
     one.PatientOrientation, one.ImagerPixelSpacing = ["L", "F"], [0.5, 0.5]
-    del one.FrameOfReferenceUID
+    del one.FrameOfReferenceUID, one.PositionReferenceIndicator
     _pixels(one, image)
     for name, value in tags.items():
         setattr(one, name, value)

@@ -181,11 +181,15 @@ def _observers(provenance: Provenance, reviewer: str | None):
         return hd.sr.ObservationContext(observer_device_context=device)
     person = hd.sr.ObserverContext(
         observer_type=codes.DCM.Person,
-        observer_identifying_attributes=hd.sr.PersonObserverIdentifyingAttributes(
-            name=reviewer.strip() or "Reviewer not named"
-        ),
+        observer_identifying_attributes=hd.sr.PersonObserverIdentifyingAttributes(name=_person_name(reviewer)),
     )
     return hd.sr.ObservationContext(observer_person_context=person, observer_device_context=device)
+
+
+def _person_name(text: str) -> str:
+    """A name as DICOM writes it, family name first; one without parts, such as initials, is a family name."""
+    name = " ".join(text.split()).replace("\\", " ") or "Reviewer not named"
+    return name if "^" in name else f"{name}^"
 
 
 def _group(group: Group, algorithm, segmentation: Dataset | None):
@@ -220,12 +224,14 @@ def _site(site: Site):
 def _measurement(number: Number):
     import highdicom as hd
 
-    properties = None
+    unit, properties = dicom_code(UNITS[number.unit]), None
     if number.uncertainty is not None:
-        uncertainty = _rounded(number.uncertainty)
+        either_way = _rounded(number.uncertainty)
         properties = hd.sr.MeasurementProperties(
-            upper_measurement_uncertainty=uncertainty, lower_measurement_uncertainty=uncertainty
+            upper_measurement_uncertainty=either_way, lower_measurement_uncertainty=either_way
         )
+        for item in properties:  # highdicom writes them without a unit
+            item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [hd.sr.CodedConcept.from_code(unit)]
     coordinates = [
         hd.sr.CoordinatesForMeasurement(
             graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
@@ -237,7 +243,7 @@ def _measurement(number: Number):
     return hd.sr.Measurement(
         name=dicom_code(number.name),
         value=_rounded(number.value),
-        unit=dicom_code(UNITS[number.unit]),
+        unit=unit,
         properties=properties,
         referenced_coordinates=coordinates or None,
     )

@@ -9,6 +9,7 @@ from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import Cancelled, InputError, SpineMotionError
 from SpineMotionToolsLib.common.files import safe_name
 from SpineMotionToolsLib.common.progress import Progress, no_progress
+from SpineMotionToolsLib.keypoints.dicom import find_source, write_dicom
 from SpineMotionToolsLib.keypoints.exports import summary_table, write_reading
 from SpineMotionToolsLib.keypoints.inputs import PICTURE_SUFFIXES, read_radiograph
 from SpineMotionToolsLib.keypoints.pipeline import load_predictor, start_session
@@ -35,8 +36,8 @@ def detect_files(parameters: dict[str, Any], progress: Progress = no_progress) -
     """Read every file of `images` and write its results and a summary below `out`; return all paths.
 
     Other keys, all optional: `weights`, `device`, `precision`, `threads`, `decoding`, `region` ("auto" or "given"),
-    `mirrored`, `upside_down`, `inverted`. A file that fails is listed in the summary with its reason; raises its
-    error when all fail.
+    `mirrored`, `upside_down`, `inverted`, `dicom` (also DICOM reports; files that are not DICOM then fail). A file that
+    fails is listed in the summary with its reason; raises its error when all fail.
     """
     images = expand([Path(path) for path in parameters["images"]])
     out = Path(parameters["out"])
@@ -50,11 +51,14 @@ def detect_files(parameters: dict[str, Any], progress: Progress = no_progress) -
     for number, path in enumerate(images):
         progress(number, len(images), path.name)
         try:
+            source = find_source(path) if parameters.get("dicom") else None
             radiograph = read_radiograph(path, **turns)
             session = start_session(radiograph, region=parameters.get("region", "auto"), predictor=predictor)
             reading = session.detect()
             stem = _free_stem(path, taken)
             written += write_reading(reading, session.radiograph.image, out, session.to_json(), stem)
+            if source is not None:
+                written.append(write_dicom(reading, source, out / f"{stem}-report.dcm"))
             outcomes.append((path.name, reading, ""))
         except Cancelled:
             raise

@@ -58,6 +58,7 @@ def _add_detect(subparsers: argparse._SubParsersAction) -> None:
         "--region", choices=("auto", "given"), default="auto",
         help="auto: look for the spine in wide, long and full-body pictures first (default)",
     )  # fmt: skip
+    parser.add_argument("--dicom", action="store_true", help="also write DICOM reports (the pictures must be DICOM)")
     parser.add_argument("--mirrored", action="store_true", help="mirror the pictures left to right first")
     parser.add_argument("--upside-down", action="store_true", help="turn the pictures by 180 degrees first")
     parser.add_argument("--inverted", action="store_true", help="bone is dark: invert the gray levels first")
@@ -72,7 +73,9 @@ def _detect(options: argparse.Namespace) -> int:
     names = ("weights", "decoding", "device", "precision", "threads", "region", "mirrored", "upside_down", "inverted")
     parameters = {name: getattr(options, name) for name in names}
     with progress_bar("Reading radiographs") as progress:
-        written = detect_files({**parameters, "images": options.images, "out": options.out}, progress)
+        written = detect_files(
+            {**parameters, "images": options.images, "out": options.out, "dicom": options.dicom}, progress
+        )
     failed = 0
     with (options.out / SUMMARY_NAME).open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):

@@ -18,6 +18,7 @@ from SpineMotionToolsLib.common.files import folder_lock, output_error, safe_nam
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.motion import legacy
 from SpineMotionToolsLib.motion.derivatives import result_name
+from SpineMotionToolsLib.motion.dicom import find_source, write_dicom
 from SpineMotionToolsLib.motion.discovery import scan_files
 from SpineMotionToolsLib.motion.inputs import ScanSource, open_scan
 from SpineMotionToolsLib.motion.members import load_ensemble
@@ -194,11 +195,13 @@ def grade_files(
     report: bool = True,
     progress: Progress = no_progress,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    dicom: bool = False,
 ) -> list[Outcome]:
     """Grade files and folders of scans into `out`: picture, tables, JSON and report per scan, and a summary.
 
-    The picture has the published name `<scan>_<grade>_<percent>_motion.png`. Raises InputError, WeightsError or
-    OutputError for what concerns the whole run.
+    The picture has the published name `<scan>_<grade>_<percent>_motion.png`. With `dicom` also a DICOM report, and
+    scans that are not DICOM are skipped. Raises InputError, WeightsError or OutputError for what concerns the whole
+    run.
     """
     files, left_out = collect_files(sources)
     if not files and not left_out:
@@ -215,12 +218,17 @@ def grade_files(
 
     def work(name: str, path: Path, part: Progress) -> Outcome:
         record_path = out / result_name(name)
+        source = find_source(path) if dicom else None
         record = None if force else grader.kept(record_path, path)
         if record and (out / record["picture"]).exists():
-            return Outcome(name, path, "kept", result=MotionResult.from_json(record))
-        scan, result = grader.grade(path, name, part)
-        write_scan(out, name, path, grader, scan, result, report)
-        return Outcome(name, path, "graded", result=result)
+            status, result = "kept", MotionResult.from_json(record)
+        else:
+            scan, result = grader.grade(path, name, part)
+            _write_scan(out, name, path, grader, scan, result, report)
+            status = "graded"
+        if source is not None:
+            write_dicom(result, source, out / f"{name}_report.dcm")
+        return Outcome(name, path, status, result=result)
 
     def note(outcome: Outcome) -> None:
         add_to_summary(out, outcome)

@@ -46,6 +46,7 @@ def _add_grade(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--force", action="store_true", help="grade again what is already graded")
     parser.add_argument("--no-report", action="store_true", help="write no HTML reports")
+    parser.add_argument("--dicom", action="store_true", help="also write DICOM reports (the scans must be DICOM)")
     add_choices(parser)
 
 
@@ -63,6 +64,7 @@ def _grade(options: argparse.Namespace) -> int:
             report=not options.no_report,
             progress=progress,
             on_outcome=_say_graded,
+            dicom=options.dicom,
         )
     say(f"Summary: {options.out / SUMMARY_NAME}")
     return status_of(outcomes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from SpineMotionToolsLib.common.dicom_objects import own_code
 from SpineMotionToolsLib.common.dicom_report import Choice, Group, Number, write_report
-from SpineMotionToolsLib.common.dicom_source import NOT_DICOM, DicomSource, Frame, read_source, series_files
+from SpineMotionToolsLib.common.dicom_source import DicomSource, Frame, read_source, series_files
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.provenance import Provenance
 from SpineMotionToolsLib.common.spine_codes import Code
@@ -22,11 +22,8 @@ REVIEWED = own_code("ReviewedGrade", "Motion grade given by the reviewer")
 STATE = own_code("ReviewState", "Review of the automatic grade")
 AGREEMENT = own_code("MemberAgreement", "Networks that voted for the grade; not a probability")
 SEVERE_SLICES = own_code("SlicesGrade4or5", "Scored slices with motion grade 4 or 5")
-STATES = {
-    "": own_code("NotReviewed", "not reviewed"),
-    "confirmed": own_code("Confirmed", "confirmed by the reviewer"),
-    "changed": own_code("Changed", "changed by the reviewer"),
-}
+NOT_REVIEWED = own_code("NotReviewed", "not reviewed")
+CONFIRMED, CHANGED = own_code("Confirmed", "confirmed by the reviewer"), own_code("Changed", "changed by the reviewer")
 GRADES = {grade: own_code(f"Grade{grade}", f"Grade {grade}: {text}") for grade, text in GRADE_MEANINGS.items()}
 APART = 0.75  # of a slice's thickness: images further from a slice are not that slice
 
@@ -73,25 +70,31 @@ def report_groups(result: MotionResult, source: DicomSource, review: Review | No
     )
     choices = [Choice(GRADE, GRADES[result.grade]), Choice(WORST, GRADES[result.worst_stack_grade])]
     choices += _review_choices(result.grade, review.grade if review else None)
-    groups = [Group("Scan", MOTION_ARTIFACT, numbers=numbers, choices=tuple(choices))]
+    groups = [Group("Scan", MOTION_ARTIFACT, numbers=numbers, choices=tuple(choices), demonstration=result.starter)]
     for index, (first, end) in enumerate(result.stack_ranges.tolist()):
         if result.stack_confidences[index] < 0:  # nothing was scored
             continue
         grade = int(result.stack_grades[index])
         agreement = Number(AGREEMENT, 100 * float(result.stack_confidences[index]), "%")
         choices = [Choice(GRADE, GRADES[grade]), *_review_choices(grade, given.get(index + 1))]
-        title = f"Stack {index + 1}, slices {first + 1} to {end}"
+        title = f"Stack {index + 1}, slices {first} to {end - 1} (counted from 0)"
         groups.append(
-            Group(title, MOTION_ARTIFACT, numbers=(agreement,), choices=tuple(choices), frames=frames[first:end])
+            Group(
+                title,
+                MOTION_ARTIFACT,
+                numbers=(agreement,),
+                choices=tuple(choices),
+                frames=frames[first:end],
+                demonstration=result.starter,
+            )
         )
     return groups
 
 
 def _review_choices(automatic: int, given: int | None) -> list[Choice]:
     if given is None:
-        return [Choice(STATE, STATES[""])]
-    state = STATES["confirmed" if given == automatic else "changed"]
-    return [Choice(STATE, state), Choice(REVIEWED, GRADES[given])]
+        return [Choice(STATE, NOT_REVIEWED)]
+    return [Choice(STATE, CONFIRMED if given == automatic else CHANGED), Choice(REVIEWED, GRADES[given])]
 
 
 def _frames_of_slices(result: MotionResult, source: DicomSource) -> tuple[Frame, ...]:

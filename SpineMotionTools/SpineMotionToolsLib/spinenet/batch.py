@@ -15,6 +15,7 @@ from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.common.tables import Column, Table
 
 from . import pipeline
+from .dicom import find_source, write_dicom
 from .export import write_markups, write_segmentation
 from .inputs import IMAGE_SUFFIXES, read_scan
 from .models import Models, choose_models
@@ -56,9 +57,11 @@ def read_cases(
     series: str = "",
     again: bool = False,
     progress: Progress = no_progress,
+    dicom: bool = False,
 ) -> list[dict[str, Any]]:
     """Read every case into `out/<name>`; what was finished before with the same model is skipped unless `again`.
 
+    With `dicom` also a DICOM segmentation and report; a case that is not DICOM then counts as one that cannot be read.
     A case that cannot be read becomes a row with its reason; the others go on. Returns one row a case and writes them
     as `summary.csv`.
     """
@@ -69,16 +72,19 @@ def read_cases(
         progress(number, len(cases), name)
         folder = out / safe_name(name)
         spine, error = None if again else _finished(folder, models), ""
-        if spine is None:
-            try:
+        try:
+            source = find_source(path, series) if dicom else None
+            if spine is None:
                 scan = read_scan(path, series)
                 within = lambda done, of, text, n=number: progress(n + done / of, len(cases), text)
                 spine = pipeline.read(scan, models, engine, options, within)
                 write_case(folder, spine, scan)
-            except SpineMotionError as problem:
-                if not isinstance(problem, InputError):
-                    raise  # weights, disk and cancel concern all cases
-                error = str(problem)
+            if source is not None:
+                write_dicom(spine, source, folder)
+        except SpineMotionError as problem:
+            if not isinstance(problem, InputError):
+                raise  # weights, disk and cancel concern all cases
+            spine, error = None, str(problem)
         rows.append(_summary_row(name, spine, error))
     _summary_table(rows).to_csv(out / SUMMARY_NAME)
     progress(len(cases), len(cases), "Done")

@@ -41,6 +41,9 @@ def _add_read(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--series", default="", metavar="WHICH", help="DICOM series: UID, number or part of its name")
     parser.add_argument("--again", action="store_true", help="read cases again that were finished before")
     parser.add_argument("--keep-single", action="store_true", help="keep bodies that only one slice shows")
+    parser.add_argument(
+        "--dicom", action="store_true", help="also write a DICOM segmentation and report (the scans must be DICOM)"
+    )
     parser.add_argument("--free-skips", action="store_true", help="do not penalize levels left out in the count")
     _add_engine(parser)
 
@@ -57,7 +60,9 @@ def _read(options: argparse.Namespace) -> int:
     how = Options(penalise_skips=not options.free_skips, remove_single_slice_detections=not options.keep_single)
     cases = find_cases(options.input)
     with progress_bar("Reading spines") as progress:
-        rows = read_cases(cases, options.out, models, engine, how, options.series, options.again, progress)
+        rows = read_cases(
+            cases, options.out, models, engine, how, options.series, options.again, progress, options.dicom
+        )
     for row in rows:
         if row["status"] == "read":
             say(f"{row['case']}: {row['vertebrae']} vertebrae {row['levels']}".rstrip())
