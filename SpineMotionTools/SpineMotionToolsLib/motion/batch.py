@@ -224,7 +224,7 @@ def grade_files(
             status, result = "kept", MotionResult.from_json(record)
         else:
             scan, result = grader.grade(path, name, part)
-            _write_scan(out, name, path, grader, scan, result, report)
+            write_scan(out, name, path, grader, scan, result, report)
             status = "graded"
         if source is not None:
             write_dicom(result, source, out / f"{name}_report.dcm")
