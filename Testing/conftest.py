@@ -35,8 +35,9 @@ def errors(app):
 
 @pytest.fixture
 def scene(app, errors):
-    """The scene, empty but for its singletons."""
+    """The scene, empty but for its singletons; slice views look along the axes."""
     app.mrmlScene().Clear(0)
+    app.layoutManager().turn_upright()
     yield app.mrmlScene()
     app.mrmlScene().Clear(0)
 

@@ -72,6 +72,12 @@ class LayoutManager:
     def mrmlSliceLogics(self):
         return self._app.applicationLogic().GetSliceLogics()
 
+    def turn_upright(self) -> None:
+        """Slice views back to their first directions; the scene keeps view nodes, so a test's tilt would stay."""
+        for name, orientation in SLICE_VIEWS.items():
+            self._slices[name].node.SetOrientation(orientation)
+            self._slices[name].logic.SetSliceOffset(0)
+
     def resetSliceViews(self) -> None:
         for view in self._slices.values():
             view.logic.FitSliceToBackground()
