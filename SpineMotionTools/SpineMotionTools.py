@@ -26,6 +26,14 @@ class SpineMotionTools(ScriptedLoadableModule):
             "Not a medical device."
         )
         self.parent.acknowledgementText = _("Each module names the paper of its method.")
+        slicer.app.connect("startupCompleted()", registerContextMenu)
+
+
+def registerContextMenu():
+    """Add "Read this spine" and its like to the context menus of the subject hierarchy."""
+    folder = os.path.join(os.path.dirname(__file__), "SpineMotionToolsGui")
+    plugin = slicer.qSlicerSubjectHierarchyScriptedPlugin(None)
+    plugin.setPythonSource(os.path.join(folder, "SpineMotionToolsSubjectHierarchyPlugin.py"))
 
 
 class SpineMotionToolsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -123,7 +123,9 @@ class BatchPanel:
 
             dependencies.ensureInferencePackages()
             if node.task in (BatchTask.GAIT, BatchTask.MOVEMENTS):
-                getattr(dependencies, "ensureVideoPackages", lambda: None)()
+                from MovementModuleLib.packages import ensureVideoPackages
+
+                ensureVideoPackages(flow=node.task is BatchTask.MOVEMENTS)
             options = {"device": node.device.value}
             if node.model:
                 options["model"] = node.model

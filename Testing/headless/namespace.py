@@ -11,7 +11,7 @@ from Testing.headless import pythonqt
 
 def fill(app) -> None:
     """Called once, when `slicer.app` is made."""
-    from Testing.headless import modules, parameternode, sampledata, widgets
+    from Testing.headless import hierarchy, modules, parameternode, sampledata, widgets
     from Testing.headless.application import register_module
 
     ctk = register_module("ctk")
@@ -28,6 +28,7 @@ def fill(app) -> None:
     scripted = {f"{name.lower()}": modules.LoadableModule(name, logic) for name, logic in app.logics.items()}
     register_module("slicer.modules", **scripted)
     slicer.selfTests = {}
+    hierarchy.install()
 
 
 def _text(text: str) -> str:
