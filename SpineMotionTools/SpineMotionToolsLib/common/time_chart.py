@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 860.0, 190.0, 58.0, 26.0, 14.0, 44.0
+LETTER = 7.0  # width of a letter in the legend
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ def time_chart(
         parts.append(_text(x(second), TOP + HEIGHT + 17, f"{second:g}", "middle"))
     parts.append(_text(LEFT + inner / 2, TOP + HEIGHT + 36, "time (s)", "middle"))
     parts.append(_text(LEFT, TOP - 9, label, "start"))
+    widths = [35 + LETTER * len(one.name) for one in series]
     for number, one in enumerate(series):
         parts += _steps(one, x, y)
         if len(series) > 1:
-            left = LEFT + inner - 150 * (len(series) - number)
-            parts.append(f'<rect x="{left}" y="{TOP - 18}" width="12" height="12" rx="2" fill="{one.color}"/>')
+            left = LEFT + inner - sum(widths[number:])
+            parts.append(f'<rect x="{left:.1f}" y="{TOP - 18}" width="12" height="12" rx="2" fill="{one.color}"/>')
             parts.append(_text(left + 17, TOP - 8, one.name, "start"))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {TOP + HEIGHT + BOTTOM:.0f}" '

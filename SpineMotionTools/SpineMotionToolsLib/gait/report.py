@@ -41,7 +41,23 @@ def report_of(
     for sentence in result.warnings:
         report.warning(sentence)
     study = NO_STUDY if result.provenance.starter else STUDY
-    report.heading("Answer").text(_answer(result), PUBLISHED_SCORE, study)
+    report.heading("Answer").text(answer_in_words(result), PUBLISHED_SCORE, study)
+    add_pictures(report, result, source, maps)
+    if result.measures:
+        report.heading("Measures").table(measure_table(result))
+        report.text("Measured in the picture's plane; a camera that is not level adds its tilt to the lean.")
+    if result.clips:
+        report.heading("Clips").table(result.to_table())
+    if result.skipped:
+        rows = [list(entry) for entry in result.skipped]
+        report.table(Table("Clips left out", [Column("start", "s"), Column("end", "s"), Column("reason")], rows))
+    return report.heading("Quality").table(check_table(result.checks))
+
+
+def add_pictures(
+    report: Report, result: GaitResult, source: Path | str | Video | None, maps: ActivationMaps | None
+) -> None:
+    """Add the chart of P(ASD) over time and, with `source`, pictures of the patient with hidden face."""
     if result.clips:
         spans = [(clip.start_s, clip.end_s, clip.p_asd) for clip in result.clips]
         chart = time_chart(
@@ -52,18 +68,10 @@ def report_of(
         picture = _pictures(result, open_video(source), maps)
         explained = " Color: what speaks for ASD, on one scale for the whole video." if maps else ""
         report.image(picture, f"The patient over the video, face hidden.{explained}")
-    if result.measures:
-        report.heading("Measures").table(_measures(result))
-        report.text("Measured in the picture's plane; a camera that is not level adds its tilt to the lean.")
-    if result.clips:
-        report.heading("Clips").table(result.to_table())
-    if result.skipped:
-        rows = [list(entry) for entry in result.skipped]
-        report.table(Table("Clips left out", [Column("start", "s"), Column("end", "s"), Column("reason")], rows))
-    return report.heading("Quality").table(check_table(result.checks))
 
 
-def _answer(result: GaitResult) -> str:
+def answer_in_words(result: GaitResult) -> str:
+    """The answer as a sentence."""
     if not result.clips:
         return f"Not scored. {result.why_not}"
     spread = f", standard deviation {result.spread:.2f}" if result.spread is not None else ""
@@ -72,7 +80,8 @@ def _answer(result: GaitResult) -> str:
     return f"Mean P(ASD) {result.p_asd:.2f} over {len(result.clips)} clips{spread}: the network {said}."
 
 
-def _measures(result: GaitResult) -> Table:
+def measure_table(result: GaitResult) -> Table:
+    """Cadence and trunk inclination, with what they were read from."""
     m = result.measures
     lean = "" if m.trunk_inclination_deg is None else f"{m.trunk_inclination_deg:.1f}"
     spread = "" if m.trunk_inclination_sd_deg is None else f"SD {m.trunk_inclination_sd_deg:.1f}, {m.frames} frames"

@@ -31,9 +31,22 @@ def report_of(result: MovementResult, maps: ActivationMaps | None = None) -> Rep
     report = Report("General movements", result.video).provenance(result.provenance)
     for sentence in result.warnings:
         report.warning(sentence)
-    report.heading("Answer").text(_answer(result), SCOPE)
+    report.heading("Answer").text(answer_in_words(result), SCOPE)
     if result.chunks:
         report.table(_classes(result))
+    add_pictures(report, result, maps)
+    if result.chunks and result.chunks[0].energy:
+        report.heading("Movement energy")
+        add_energy_chart(report, result)
+        report.table(result.energy_table())
+    if result.chunks:
+        report.heading("Chunks").table(result.to_table())
+    return report.heading("Quality").table(check_table(result.checks))
+
+
+def add_pictures(report: Report, result: MovementResult, maps: ActivationMaps | None) -> None:
+    """Add the chart of the classes over time and, with `maps`, adjusted pictures with hidden face."""
+    if result.chunks:
         end = max(chunk.end_s for chunk in result.chunks)
         series = [
             Series(name, color, [(c.start_s, c.end_s, float(c.probabilities[k])) for c in result.chunks])
@@ -49,24 +62,23 @@ def report_of(result: MovementResult, maps: ActivationMaps | None = None) -> Rep
             f"Adjusted pictures of scored seconds, face hidden. Color: what speaks for "
             f"{CLASS_TITLES[maps.explained]}, on one scale for the whole video.",
         )
-    if result.chunks and result.chunks[0].energy:
-        report.heading("Movement energy")
-        top = max(max(c.energy.values()) for c in result.chunks)
-        series = [
-            Series(part, color, [(c.start_s, c.end_s, c.energy[part]) for c in result.chunks])
-            for part, color in zip(PARTS, PART_COLORS)
-        ]
-        report.svg(
-            time_chart(series, max(c.end_s for c in result.chunks), _round_up(top), "trunk lengths/s"),
-            "Root mean square speed of each part of the body. The infant's right side is at the viewer's left.",
-        )
-        report.table(result.energy_table())
-    if result.chunks:
-        report.heading("Chunks").table(result.to_table())
-    return report.heading("Quality").table(check_table(result.checks))
 
 
-def _answer(result: MovementResult) -> str:
+def add_energy_chart(report: Report, result: MovementResult) -> None:
+    """Add the chart of the speed of each part of the body over time."""
+    top = max(max(c.energy.values()) for c in result.chunks)
+    series = [
+        Series(part, color, [(c.start_s, c.end_s, c.energy[part]) for c in result.chunks])
+        for part, color in zip(PARTS, PART_COLORS)
+    ]
+    report.svg(
+        time_chart(series, max(c.end_s for c in result.chunks), _round_up(top), "trunk lengths/s"),
+        "Root mean square speed of each part of the body. The infant's right side is at the viewer's left.",
+    )
+
+
+def answer_in_words(result: MovementResult) -> str:
+    """The answer as a sentence."""
     if not result.chunks:
         return f"Not scored. {result.why_not}"
     age = f", at {result.age_weeks:g} weeks after term" if result.age_weeks is not None else ""
