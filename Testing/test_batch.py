@@ -1,0 +1,246 @@
+"""A batch of any system: cases found, kept, failed and crashed; table, record and scenes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from SpineMotionToolsLib.batch import run, systems
+from SpineMotionToolsLib.batch.job import BatchJob
+from SpineMotionToolsLib.batch.journal import DONE, FAILED, Journal, Row, read_journal, rows_of, summary, table_of
+from SpineMotionToolsLib.common.errors import Cancelled, InputError, OutputError, WeightsError
+
+from Testing.packaging_lists import REPOSITORY
+
+AIM = REPOSITORY / "MotionScore" / "Resources" / "Data" / "phantom.AIM"
+
+
+class Made(systems.Task):
+    """A task over text files: says their length; what a file holds may make it fail."""
+
+    system, title = "made", "Made"
+    done: list[str] = []
+
+    def __init__(self, options, source):
+        super().__init__(options, source)
+        self.request = {"factor": options.get("factor", 1)}
+
+    @staticmethod
+    def find(source):
+        paths = sorted(source.rglob("*.txt")) if source.is_dir() else [source]
+        return [(path.stem, path) for path in paths]
+
+    def run(self, name, path, folder, progress):
+        progress(1, 2)
+        text = path.read_text(encoding="utf-8")
+        faults = {"bad": InputError("It is bad."), "bug": ZeroDivisionError("oh"), "memory": MemoryError()}
+        faults |= {"weights": WeightsError("No weights."), "stop": Cancelled("stopped")}
+        if text in faults:
+            raise faults[text]
+        (folder / "length.txt").write_text(str(len(text)), encoding="utf-8")
+        Made.done.append(name)
+        return systems.Work(f"{len(text)} letters", {"letters": len(text)}, ["short"] if len(text) < 3 else [])
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setitem(systems.TASKS, "made", Made)
+    Made.done = []
+    folder = tmp_path / "in é"
+    (folder / "b").mkdir(parents=True)
+    for name, text in {"one": "hello", "two": "x", "b/one": "world!"}.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def go(source, **options):
+    return run.run_batch("made", source, source.parent / "out", scenes=False, **options)
+
+
+def test_every_case_gets_a_row_and_a_folder_of_its_own(source):
+    rows = {row.case: row for row in go(source)}
+    assert {name: row.result for name, row in rows.items()} == {
+        "one": "6 letters",
+        "in é_one": "5 letters",
+        "two": "1 letters",
+    }
+    assert rows["one"].file == "b/one.txt"
+    assert rows["two"].warnings == ("short",)
+    out = source.parent / "out"
+    assert (out / "two" / "length.txt").read_text(encoding="utf-8") == "1"
+    assert (out / "cases.csv").read_text(encoding="utf-8").count("\n") == 4
+    assert "3 of 3 cases done, 1 with warnings." in (out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("bad", "It is bad."), ("bug", "ZeroDivisionError: oh"), ("memory", "not enough memory")]
+)
+def test_a_failed_case_never_stops_the_rest(source, text, reason):
+    (source / "a.txt").write_text(text, encoding="utf-8")
+    rows = {row.case: row for row in go(source)}
+    assert rows["a"].status == FAILED
+    assert reason in rows["a"].error
+    assert [row.status for name, row in rows.items() if name != "a"] == [DONE] * 3
+    assert not (source.parent / "out" / "a").exists()
+
+
+def test_what_concerns_all_cases_ends_the_run(source):
+    (source / "z.txt").write_text("weights", encoding="utf-8")
+    with pytest.raises(WeightsError, match="No weights"):
+        go(source)
+    assert len(Made.done) == 3
+
+
+def test_a_stopped_batch_goes_on_where_it_was(source):
+    (source / "sz.txt").write_text("stop", encoding="utf-8")
+    with pytest.raises(Cancelled):
+        go(source)
+    first = list(Made.done)
+    (source / "sz.txt").write_text("fine", encoding="utf-8")
+    Made.done = []
+    assert len(go(source)) == 4
+    assert not set(Made.done) & set(first)
+
+
+def test_done_cases_are_kept_until_file_options_or_the_user_say_otherwise(source):
+    go(source)
+    Made.done = []
+    go(source)
+    assert Made.done == []
+    (source / "two.txt").write_text("changed", encoding="utf-8")
+    go(source)
+    assert Made.done == ["two"]
+    go(source, options={"factor": 2})
+    assert len(Made.done) == 4
+    go(source, again=True, options={"factor": 2})
+    assert len(Made.done) == 7
+
+
+def test_failed_cases_are_tried_again(source):
+    (source / "a.txt").write_text("bad", encoding="utf-8")
+    go(source)
+    (source / "a.txt").write_text("good", encoding="utf-8")
+    assert all(row.status == DONE for row in go(source))
+
+
+def test_results_inside_the_source_are_no_cases(source):
+    out = source / "results"
+    run.run_batch("made", source, out, scenes=False)
+    assert len(run.run_batch("made", source, out, scenes=False)) == 3
+
+
+def test_an_output_folder_belongs_to_one_task(source, monkeypatch):
+    go(source)
+    monkeypatch.setitem(systems.TASKS, "other", Made)
+    with pytest.raises(OutputError, match="another task"):
+        run.run_batch("other", source, source.parent / "out", scenes=False)
+
+
+@pytest.mark.parametrize("task", ["nothing", "", "../motion"])
+def test_an_unknown_task_is_refused(source, task):
+    with pytest.raises(InputError, match="unknown"):
+        run.run_batch(task, source, source.parent / "out")
+
+
+def test_an_empty_folder_is_told(source, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds nothing"):
+        run.run_batch("made", tmp_path / "empty", tmp_path / "out")
+
+
+def test_a_damaged_record_starts_anew(source):
+    go(source)
+    (source.parent / "out" / "batch.json").write_text('{"task": "made", "rows": [{"x": 1}, 3]}', encoding="utf-8")
+    assert len(go(source)) == 3
+
+
+@given(st.lists(st.sampled_from(["a", "A", "a b", "CON", "ä", "x.y", ""]), min_size=1, max_size=8))
+def test_names_of_cases_differ_on_every_system(names):
+    cases = [(name, Path(f"/data/{number % 2}/{name}.txt")) for number, name in enumerate(names)]
+    made = [name.lower() for name, _ in run._named(cases)]
+    assert len(set(made)) == len(cases)
+    assert all(name and "/" not in name for name in made)
+
+
+def test_rows_survive_the_record(tmp_path):
+    journal = Journal(tmp_path, "motion")
+    row = Row("a", "a.AIM", DONE, "grade 3", {"grade": 3}, ("careful",), "", "a/a.mrb", 1.5, {"bytes": 4})
+    journal.add(row)
+    assert rows_of(read_journal(tmp_path)) == [row]
+    assert table_of([row, Row("b", "b.AIM", FAILED, error="broken")]).rows[1][:3] == ["b", "b.AIM", FAILED]
+    assert summary([row, Row("b", "b", FAILED)]) == "1 of 2 cases done, 1 failed, 1 with warnings."
+
+
+# ---- the child process -----------------------------------------------------------------------------------------------
+def test_a_case_that_ends_the_process_is_a_failed_case(tmp_path):
+    """As when the system stops it for want of memory: the rest is done by another process."""
+    pytest.importorskip("torch")
+    for name in ("a", "c"):
+        shutil.copy(AIM, tmp_path / f"{name}.AIM")
+    out = tmp_path / "out"
+    parameters = {"task": "motion", "source": str(tmp_path), "out": str(out), "scenes": False}
+    job = BatchJob({**parameters, "options": {"stack_height": 4}})
+    while not read_journal(out).get("running"):
+        assert not job.poll(), job.error
+    running = read_journal(out)["running"]
+    job._job._child.process.kill()
+    result = job.wait()
+    job.close()
+    rows = {row.case: row for row in rows_of(read_journal(out))}
+    assert result == {"rows": 2, "failed": 1}
+    assert rows[running].status == FAILED
+    assert "{" not in rows[running].error
+    assert sorted(row.status for row in rows.values()) == [DONE, FAILED]
+
+
+# ---- scenes ----------------------------------------------------------------------------------------------------------
+@pytest.mark.scene
+def test_scenes_of_motion_and_keypoints_open_as_the_modules_own(tmp_path, open_module):
+    """Scan, result, table and drawings; the panels show the batch's result without another run."""
+    pytest.importorskip("torch")
+    slicer = pytest.importorskip("slicer")
+    from PIL import Image
+    from SpineMotionToolsLib.phantoms.radiograph import radiograph_phantom
+    from SpineMotionToolsLib.phantoms.spine_shape import load_model
+
+    (tmp_path / "motion").mkdir()
+    (tmp_path / "keypoints").mkdir()
+    shutil.copy(AIM, tmp_path / "motion" / "scan.AIM")
+    shape = load_model().sample(np.random.default_rng(5), 0.9)
+    picture = radiograph_phantom(shape, 5, (600, round(600 * shape.aspect)), implants=False).image
+    Image.fromarray(picture).save(tmp_path / "keypoints" / "spine.png")
+    rows = {}
+    for task, options in (("motion", {"stack_height": 4}), ("keypoints", {})):
+        out = tmp_path / f"{task} out"
+        (rows[task],) = run.run_batch(task, tmp_path / task, out, {**options, "threads": 1})
+        assert rows[task].scene, rows[task]
+        slicer.util.loadScene(str(out / rows[task].scene))  # both into one scene, as a user may do
+    hosts = {"motion": open_module("MotionScore"), "keypoints": open_module("KeypointModule")}
+    for task, name in (("motion", "scan"), ("keypoints", "spine")):
+        host = hosts[task]
+        host.enter()
+        host.widget._parameterNode.inputVolume = slicer.util.getNode(name)
+        host.process()
+    grade = rows["motion"].values["grade"]
+    assert f"Grade {grade}" in hosts["motion"].ui.gradeLabel.text
+    assert f"{rows['keypoints'].values['largest_cobb_deg']:.0f}°" in hosts["keypoints"].ui.curveLabel.text
+    assert "another picture" not in hosts["keypoints"].ui.pictureLabel.text
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(slicer.util.getNode("scan")))
+    assert hierarchy.GetItemName(folder) == "scan"
+
+
+def test_the_terminal_runs_a_batch_and_lists_what_failed(tmp_path, capsys):
+    pytest.importorskip("torch")
+    from SpineMotionToolsLib.cli import main
+
+    (tmp_path / "broken.AIM").write_bytes(b"AIMDATA_V030   " + bytes(40))
+    out = tmp_path / "out"
+    assert main(["batch", "motion", str(tmp_path), "--out", str(out), "--no-scenes"]) == 3
+    assert "broken: " in capsys.readouterr().out
+    assert json.loads((out / "batch.json").read_text(encoding="utf-8"))["rows"][0]["status"] == FAILED
