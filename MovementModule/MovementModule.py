@@ -58,13 +58,14 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._browser = None
-        self._plotView = None
+        self._shownVideoID = ""
         self._updating = False
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
         from MovementModuleLib.marks_panel import MarksPanel
         from MovementModuleLib.network_panel import NetworkPanel
+        from MovementModuleLib.results_panel import ResultsPanel
         from SpineMotionToolsGui.jobs import JobControls
         from SpineMotionToolsGui.log import Log
 
@@ -88,19 +89,21 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.networks = NetworkPanel(self)
         self.marks = MarksPanel(self)
+        self.results = ResultsPanel(self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
 
-        for name in ("load", "locate", "apply", "find", "showPlot", "activation", "exportCsv", "exportReport"):
-            button = getattr(self.ui, f"{name}Button")
-            button.connect("clicked(bool)", getattr(self, f"on{name[0].upper()}{name[1:]}Button"))
+        self.ui.loadButton.connect("clicked(bool)", self.onLoadButton)
+        self.ui.locateButton.connect("clicked(bool)", self.onLocateButton)
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.findButton.connect("clicked(bool)", self.onFindButton)
+        self.ui.activationButton.connect("clicked(bool)", self.onActivationButton)
         self.ui.exportVideoButton.connect("clicked(bool)", self.onExportVideoButton)
         self.ui.sampleWalkButton.connect("clicked(bool)", lambda checked=False: self.onSample("gait"))
         self.ui.sampleInfantButton.connect("clicked(bool)", lambda checked=False: self.onSample("movements"))
         self.ui.playButton.connect("toggled(bool)", self.onPlay)
-        self.ui.clipTableView.connect("selectionChanged()", self.onTableSelection)
 
         self.initializeParameterNode()
 
@@ -120,6 +123,7 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         self.jobs.cancel()
         self.marks.forget()
+        self._shownVideoID = ""
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
@@ -196,6 +200,8 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _update(self):
         node, ui = self._parameterNode, self.ui
+        if node:
+            self.logic.takeOver(node)
         video, result = self.video(), self.result()
         self._observeBrowser(video.browser if video else None)
         problem = self.logic.videoProblem(video.sequence) if video else ""
@@ -203,28 +209,23 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.videoLabel.visible = bool(ui.videoLabel.text)
         ui.locateRow.visible = bool(problem)
         ui.seekRow.visible = ui.timeLabel.visible = video is not None
-        scored = result is not None and result.scored
         if not self.jobs.running:
             ready = video is not None and not problem
             ui.applyButton.enabled = ui.findButton.enabled = ready
             ui.applyButton.toolTip = _("Score the video.") if ready else _("Choose or load a video first.")
-            ui.activationButton.enabled = ui.exportVideoButton.enabled = ready and scored
-        ui.warningsLabel.text = texts.warningsText(result)
-        ui.warningsLabel.visible = bool(ui.warningsLabel.text)
-        ui.answerLabel.text = texts.answerText(result)
-        tables = ((ui.overallTableView, "overallTable", result), (ui.clipTableView, "clipTable", scored or None))
-        for view, name, shown in tables:
-            table = getattr(node, name) if node and shown is not None else None
-            if view.mrmlTableNode() is not table:
-                view.setMRMLTableNode(table)
-            view.visible = table is not None
-        ui.showPlotButton.enabled = scored
-        ui.exportCsvButton.enabled = ui.exportReportButton.enabled = result is not None
+            ui.activationButton.enabled = ui.exportVideoButton.enabled = ready and self.logic.isScored(result)
+        self.results.update(node, result)
+        self._showChosen(video)
         self.networks.update(node)
-        if node and node.activation is not None:
-            self.logic.setActivationOpacity(node)
         self.marks.update(video, result)
         self._onTime()
+
+    def _showChosen(self, video):
+        """Another video was chosen: the views show it, with its plot when it has one."""
+        identifier = video.sequence.GetID() if video else ""
+        if identifier and self._shownVideoID and identifier != self._shownVideoID:
+            self.results.onShowPlot()
+        self._shownVideoID = identifier
 
     def _onTime(self, caller=None, event=None):
         """The slider moved: cursor, marks and the line under it follow."""
@@ -297,7 +298,7 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
 
     def onExportVideoButton(self):
-        path = "" if self.jobs.running else self._askPath(_("Save video"), "mp4", "MP4 (*.mp4)")
+        path = "" if self.jobs.running else self.results.askPath(_("Save video"), "video.mp4", "MP4 (*.mp4)")
         if path or self.jobs.running:
             self._run(
                 self.ui.exportVideoButton,
@@ -327,17 +328,19 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.log.info(_("The video was removed from the scene; its scores were discarded."))
             return
         with slicer.util.tryWithErrorDisplay(failure, waitCursor=True):
+            for problem in jobResult.get("problems", ()):
+                self.log.error(problem)
             done(video, jobResult)
         self._updateControls()
 
     def _onScored(self, video, jobResult):
         result = self.logic.finishScoring(self._parameterNode, video.sequence, jobResult)
-        if not result.scored:
+        if not self.logic.isScored(result):
             self.log.info(_("Not scored. {reason}").format(reason=result.why_not))
             return
         self.log.info(_("Scored {n} clips.").format(n=len(self.logic.spansOf(result))))
         self.marks.ensureNode(self.logic.videoOf(video.sequence))
-        self.onShowPlotButton()
+        self.results.onShowPlot()
 
     def _onFound(self, video, jobResult):
         if not jobResult["torso"]:
@@ -350,51 +353,6 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._onScored(video, jobResult)
         self.logic.exportVideo(jobResult, path)
         self.log.info(_("Wrote the video."))
-
-    # -- results --------------------------------------------------------------------------------------------------
-
-    def onTableSelection(self):
-        # The view's current row changes only after this signal.
-        qt.QTimer.singleShot(0, self._goToSelectedRow)
-
-    def _goToSelectedRow(self):
-        index, video = self.ui.clipTableView.currentIndex(), self.video()
-        if video is not None and index.isValid():
-            self.logic.goToItem(video, video.item_at(float(index.sibling(index.row(), 0).data())))
-
-    def onShowPlotButton(self):
-        """Show video and plot one below the other; clicking a point goes to its clip."""
-        plotView = self.logic.showPlot(self._parameterNode, self.video())
-        if plotView is not None and self._plotView is not plotView:
-            plotView.connect("dataSelected(vtkStringArray*, vtkCollection*)", self.onPlotSelection)
-            self._plotView = plotView
-
-    def onPlotSelection(self, seriesIDs, selections):
-        video, result = self.video(), self.result()
-        if video is None or result is None or selections is None or selections.GetNumberOfItems() == 0:
-            return
-        points = selections.GetItemAsObject(0)
-        if points.GetNumberOfValues() > 0:
-            self.logic.goToPlotPoint(self._parameterNode, seriesIDs.GetValue(0), points.GetValue(0))
-
-    def onExportCsvButton(self):
-        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder for the CSV files"))
-        if folder:
-            with slicer.util.tryWithErrorDisplay(_("The scores were not exported."), waitCursor=True):
-                self.log.info(
-                    _("Wrote {files}.").format(files=", ".join(self.logic.exportCsv(self._parameterNode, folder)))
-                )
-
-    def onExportReportButton(self):
-        path = self._askPath(_("Save report"), "html", "HTML (*.html)")
-        if path:
-            with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
-                self.logic.exportReport(self._parameterNode, path)
-                self.log.info(_("Wrote the report."))
-
-    def _askPath(self, title, suffix, filters):
-        name = f"{self._parameterNode.task.value}-{'video' if suffix == 'mp4' else 'report'}.{suffix}"
-        return qt.QFileDialog.getSaveFileName(self.parent, title, name, filters)
 
 
 class MovementModuleFileReader:
@@ -470,7 +428,7 @@ class MovementModuleTest(ScriptedLoadableModuleTest):
         logic = MovementModuleLogic()
         sequence = logic.loadSample("gait")
         result = logic.score(sequence, task="gait")
-        self.assertTrue(result.scored, result.why_not)
+        self.assertTrue(result.clips, result.why_not)
         self.assertAlmostEqual(result.p_asd + result.p_non_asd, 1.0)
         node = logic.getParameterNode()
         self.assertEqual(node.clipTable.GetNumberOfRows(), len(result.clips))

@@ -8,6 +8,14 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from MovementModuleLib.parameters import AGE_NOT_ENTERED, MovementModuleParameterNode
 from MovementModuleLib.requests import Request
 
+RESULT_FIELDS = {  # role of a node -> field of the parameter node
+    "result": "result",
+    "overall": "overallTable",
+    "clips": "clipTable",
+    "energy": "energyTable",
+    "chart": "chart",
+    "activation": "activation",
+}
 SAMPLES = {"gait": "WalkPhantom", "movements": "InfantPhantom"}
 STATUS_STEP = 25  # frames between two words in the status bar while a video is loaded
 
@@ -21,7 +29,8 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
-        self._maps = {}  # activation maps of this session by sequence id, for the report
+        self._maps = {}  # activation maps of this session by sequence id and system, for the report
+        self._result, self._resultKey = None, None
 
     def getParameterNode(self):
         return MovementModuleParameterNode(super().getParameterNode())
@@ -62,9 +71,12 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         return scene_video(slicer.mrmlScene, sequenceNode)
 
     @staticmethod
-    def showVideo(video):
+    def showVideo(video, activation=None):
         """Show a video in the slice views, upright in the axial one, and in the sequence toolbar."""
-        slicer.util.setSliceViewerLayers(background=video.volume, fit=True)
+        from SpineMotionToolsLib.scene.video_activation import overlay_of
+
+        overlay = overlay_of(video, activation)
+        slicer.util.setSliceViewerLayers(background=video.volume, foreground=overlay, label=None, fit=True)
         toolbar = getattr(slicer.modules.sequences, "setToolBarActiveBrowserNode", None)
         if toolbar is not None:
             toolbar(video.browser)
@@ -137,26 +149,25 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
     def requestOf(self, parameterNode):
         """The choices of the panel; raises InputError when something was to be drawn and is not there."""
         from SpineMotionToolsLib.scene import video_marks
-        from SpineMotionToolsLib.scene.video import node_of
 
         node, video = parameterNode, self.videoOf(parameterNode.inputVideo)
         age = None if node.ageWeeks <= AGE_NOT_ENTERED else node.ageWeeks
         gait = node.task.value == "gait"
         outlined = not gait and node.background.value == "outline"
-        outline = node_of(node.outline, node.inputVideo)
         return Request(
             task=node.task.value,
             model=node.gaitModel if gait else node.movementsModel,
             patientBy=node.patientBy.value,
             patientFile="" if str(node.patientFile) in ("", ".") else str(node.patientFile),
-            regions=video_marks.placed(node_of(node.region, node.inputVideo)),
+            regions=video_marks.placed(node.region),
+            click=video_marks.click_of(video, video_marks.placed(node.region)),
             follow=node.follow,
             ageWeeks=age,
             background=node.background.value,
             backgroundModel=node.backgroundModel,
-            outline=video_marks.outline_px(video, outline) if outlined else None,
+            outline=video_marks.outline_px(video, node.outline) if outlined else None,
             torsoBy=node.torsoBy.value,
-            torso=video_marks.placed(node_of(node.torso, node.inputVideo)),
+            torso=video_marks.placed(node.torso),
             pointsModel=node.pointsModel,
             measureLean=node.measureLean,
             timing=node.timing.value,
@@ -211,24 +222,16 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
 
     def _show(self, parameterNode, sequenceNode, result):
         from SpineMotionToolsLib.scene import video_activation, video_results
-        from SpineMotionToolsLib.scene.video import node_of
 
-        video, node = self.videoOf(sequenceNode), parameterNode
-        self._maps.pop(sequenceNode.GetID(), None)
-        existing = None
-        if node_of(node.result, sequenceNode) is not None:  # else the nodes belong to another video: keep its scores
-            existing = video_results.ResultNodes(
-                node.result, node.overallTable, node.clipTable, node.energyTable, node.chart
-            )
-            video_activation.remove_activation(slicer.mrmlScene, video, node.activation)
-        shown = video_results.show_result(slicer.mrmlScene, video, result, existing)
-        with slicer.util.NodeModify(parameterNode):
-            node.inputVideo = sequenceNode
-            node.task = type(node.task)(result.provenance.system)
-            node.result, node.overallTable, node.clipTable = shown.result, shown.overall, shown.clips
-            node.energyTable, node.chart = shown.energy, shown.chart
-            node.activation = None
+        video, system = self.videoOf(sequenceNode), result.provenance.system
+        self._maps.pop((sequenceNode.GetID(), system), None)
+        video_activation.remove_activation(slicer.mrmlScene, video, system)
+        shown = video_results.show_result(slicer.mrmlScene, video, result)
         video_results.move_cursor(shown.chart, video.time_s)
+        with slicer.util.NodeModify(parameterNode):
+            parameterNode.inputVideo = sequenceNode
+            parameterNode.task = type(parameterNode.task)(system)
+            self.takeOver(parameterNode)
 
     def _showActivation(self, parameterNode, sequenceNode, result, path):
         from SpineMotionToolsLib.scene import video_activation
@@ -238,27 +241,39 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         else:
             from SpineMotionToolsLib.movements.explain import ActivationMaps
         maps, video = ActivationMaps.load(path), self.videoOf(sequenceNode)
-        self._maps[sequenceNode.GetID()] = maps
-        parameterNode.activation = video_activation.show_activation(
-            slicer.mrmlScene, video, result, maps, parameterNode.activationOpacity, parameterNode.activation
-        )
+        self._maps[(sequenceNode.GetID(), result.provenance.system)] = maps
+        video_activation.show_activation(slicer.mrmlScene, video, result, maps, parameterNode.activationOpacity)
+        self.takeOver(parameterNode)
         self.goToItem(video, video.item)
+
+    def takeOver(self, parameterNode):
+        """Point the parameter node at what belongs to the chosen video and task, also in a scene that was loaded."""
+        from SpineMotionToolsLib.scene import nodes, video_marks
+
+        node, scene = parameterNode, slicer.mrmlScene
+        found = nodes.results_of(scene, node.inputVideo) if node.inputVideo else {}
+        system = node.task.value
+        wanted = {field: found.get(f"{system} {role}") for role, field in RESULT_FIELDS.items()}
+        wanted |= {kind: found.get(mark.role) for kind, mark in video_marks.MARKS.items()}
+        wanted["outline"] = found.get(video_marks.OUTLINE_ROLE)
+        with slicer.util.NodeModify(parameterNode):
+            for field, value in wanted.items():
+                if getattr(node, field) is not value:
+                    setattr(node, field, value)
 
     # -- what the panel shows -------------------------------------------------------------------------------------
 
     def resultOf(self, parameterNode):
         """The result of the chosen video and task, or None when it has not been scored."""
-        from SpineMotionToolsLib.scene import video_results
-        from SpineMotionToolsLib.scene.video import node_of
+        from SpineMotionToolsLib.scene import nodes, video_results
 
-        text = node_of(parameterNode.result, parameterNode.inputVideo)
-        key = (text.GetID(), text.GetMTime()) if text is not None else None
-        if key is None:
+        text = parameterNode.result
+        if text is None or nodes.scan_of(text) is not parameterNode.inputVideo:
             return None
-        if getattr(self, "_resultKey", None) != key:  # reading a long result takes a while
+        key = (text.GetID(), text.GetMTime())
+        if self._resultKey != key:  # reading a long result takes a while
             self._result, self._resultKey = video_results.result_of(text), key
-        result = self._result
-        return result if result is not None and result.provenance.system == parameterNode.task.value else None
+        return self._result
 
     @staticmethod
     def firstVideo():
@@ -276,6 +291,13 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         set_original_path(sequenceNode, path)
 
     @staticmethod
+    def isScored(result):
+        """Whether there is a result with at least one scored clip."""
+        from SpineMotionToolsLib.scene.video_results import is_scored
+
+        return is_scored(result)
+
+    @staticmethod
     def spansOf(result):
         """(start s, end s) of every scored clip."""
         from SpineMotionToolsLib.scene.video_results import spans
@@ -289,11 +311,14 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
 
         move_cursor(parameterNode.chart, video.time_s)
 
-    @staticmethod
-    def setActivationOpacity(parameterNode):
+    def setActivationOpacity(self, parameterNode):
+        """The overlay's opacity follows the parameter node."""
         from SpineMotionToolsLib.scene.nodes import set_foreground_opacity
+        from SpineMotionToolsLib.scene.video_activation import overlay_of
 
-        set_foreground_opacity(slicer.mrmlScene, parameterNode.activation, parameterNode.activationOpacity)
+        overlay = overlay_of(self.videoOf(parameterNode.inputVideo), parameterNode.activation)
+        if overlay is not None:
+            set_foreground_opacity(slicer.mrmlScene, overlay, parameterNode.activationOpacity)
 
     def goToPlotPoint(self, parameterNode, seriesID, pointIndex):
         """Go to the clip of a clicked point; the cursor and the undecided band lead nowhere."""
@@ -304,17 +329,16 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         if time is not None:
             self.goToItem(video, video.item_at(time))
 
-    @staticmethod
-    def showPlot(parameterNode, video):
+    def showPlot(self, parameterNode, video):
         """Show the video with the plot below it; returns the plot's view, or None without a window."""
         from SpineMotionToolsLib.scene import video_layout
 
+        self.showVideo(video, parameterNode.activation)
         layoutManager = slicer.app.layoutManager()
         if layoutManager is None or parameterNode.chart is None:
             return None
         video_layout.register(layoutManager.layoutLogic().GetLayoutNode())
         layoutManager.setLayout(video_layout.LAYOUT)
-        slicer.util.setSliceViewerLayers(background=video.volume, fit=True)
         plotWidget = layoutManager.plotWidget(0)
         if plotWidget is None:
             return None
@@ -347,7 +371,8 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         """Write one HTML file with the answer, the plot, pictures with hidden face, and how they were made."""
         from SpineMotionToolsLib.scene.video import original_path
 
-        result, maps = self.resultOf(parameterNode), self._maps.get(parameterNode.inputVideo.GetID())
+        result = self.resultOf(parameterNode)
+        maps = self._maps.get((parameterNode.inputVideo.GetID(), result.provenance.system))
         if result.provenance.system == "gait":
             from SpineMotionToolsLib.gait.report import report_of
 
@@ -379,3 +404,5 @@ def _tellStatus(done, of, text=""):
         from slicer.i18n import tr as _
 
         slicer.util.showStatusMessage(_("Loading the video: {percent} %").format(percent=round(100 * done / of)), 2000)
+        if slicer.util.mainWindow() is not None:
+            slicer.util.mainWindow().statusBar().repaint()

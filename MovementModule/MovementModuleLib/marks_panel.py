@@ -61,9 +61,7 @@ class MarksPanel(VTKObservationMixin):
 
     def node(self):
         """The node that shows the region or the torso points of the chosen video, or None."""
-        from SpineMotionToolsLib.scene.video import node_of
-
-        return node_of(getattr(self._parameters, self.kind), self._parameters.inputVideo)
+        return getattr(self._parameters, self.kind)
 
     def _way(self):
         return (self._parameters.patientBy if self.kind == "region" else self._parameters.torsoBy).value
@@ -100,6 +98,7 @@ class MarksPanel(VTKObservationMixin):
         if self._parameters is None:
             return
         gait, way = self.kind == "region", self._way()
+        ui.placeButton.text = _("Draw here") if gait else _("Place here")
         ui.gaitWidget.visible, ui.infantWidget.visible = gait, not gait
         ui.patientFileRow.visible = way in ("boxes", "network") and gait
         ui.followCheckBox.visible = way == "region"
@@ -109,6 +108,7 @@ class MarksPanel(VTKObservationMixin):
         ui.marksLabel.text = texts.marksText(self.kind, placed, times, way, node is not None)
         ui.marksLabel.visible = bool(ui.marksLabel.text)
         self._observe(node)
+        self._hideOthers(video)
         self.followTime(video, result)
 
     @staticmethod
@@ -125,19 +125,22 @@ class MarksPanel(VTKObservationMixin):
             self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onModified)
             self.addObserver(node, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._onModified)
 
+    def _hideOthers(self, video):
+        """Only what belongs to the chosen video and task is seen."""
+        from SpineMotionToolsLib.scene import nodes, video_marks
+
+        roles = {mark.role for mark in video_marks.MARKS.values()} | {video_marks.OUTLINE_ROLE}
+        parameters = self._parameters
+        outlined = self.kind == "torso" and parameters.background.value == "outline" and parameters.showMarks
+        for other in slicer.util.getNodesByClass("vtkMRMLMarkupsNode"):
+            if nodes.attribute(other, "Role") in roles and other is not self.node():
+                _setVisible(other, other is parameters.outline and outlined)
+
     def followTime(self, video, result):
         """Show on the video what is known of its frame."""
         from SpineMotionToolsLib.scene import video_marks, video_results
-        from SpineMotionToolsLib.scene.video import node_of
 
         parameters, node = self._parameters, self.node()
-        for other in (parameters.region, parameters.torso, parameters.outline):
-            if other is not None:
-                wanted = other is node or (other is parameters.outline and parameters.background.value == "outline")
-                wanted = wanted and self.kind == "torso" if other is parameters.outline else wanted
-                wanted = wanted and node_of(other, parameters.inputVideo) is not None and parameters.showMarks
-                if other is not node:
-                    _setVisible(other, wanted)
         if node is None or video is None or self._edited is not None:
             return
         placed, found = video_marks.placed(node), video_results.found_marks(video, result)
@@ -149,8 +152,14 @@ class MarksPanel(VTKObservationMixin):
         self._write(video, node, value)
         video_marks.color(node, video.frame in placed)
 
+    def _isShown(self, node, value):
+        """Whether the node shows this value as we wrote it."""
+        if self._shown is None or self._shown[0] != node.GetID():
+            return False
+        return bool(np.all(np.abs(np.asarray(self._shown[1]) - np.asarray(value)) < LEAST_CHANGE_PX))
+
     def _write(self, video, node, value):
-        if self._shown is not None and self._shown[0] == node.GetID() and _same(self._shown[1], value):
+        if self._isShown(node, value):
             return
         self._writing = True
         try:
@@ -167,7 +176,7 @@ class MarksPanel(VTKObservationMixin):
         video = self._module.video()
         if video is None or caller is not self.node():
             return
-        if self._shown is not None and _same(self._shown[1], self._mark.read(video, caller)):
+        if self._isShown(caller, self._mark.read(video, caller)):
             return
         if self._edited is None:
             self._edited = (caller, video.frame)
@@ -204,7 +213,7 @@ class MarksPanel(VTKObservationMixin):
             value = video_marks.known_at(self.kind, video.frame, placed, found, 10**6) or self._mark.first(video)
             self._parameters.showMarks = True
             self._place(video, node, video.frame, value)
-            self._module.logic.showVideo(video)
+            self._module.logic.showVideo(video, self._parameters.activation)
 
     def onRemove(self):
         from SpineMotionToolsLib.scene import video_marks
@@ -229,14 +238,13 @@ class MarksPanel(VTKObservationMixin):
     def onOutline(self):
         """Show a closed curve to drag around where the infant moves."""
         from SpineMotionToolsLib.scene import video_marks
-        from SpineMotionToolsLib.scene.video import node_of
 
         video = self._module.video()
         with slicer.util.tryWithErrorDisplay(_("No outline could be drawn."), waitCursor=False):
-            if node_of(self._parameters.outline, self._parameters.inputVideo) is None:
+            if self._parameters.outline is None:
                 self._parameters.outline = video_marks.make_outline(slicer.mrmlScene, video)
             self._parameters.showMarks = True
-            self._module.logic.showVideo(video)
+            self._module.logic.showVideo(video, self._parameters.activation)
             self._module._updateControls()
 
     def takeFound(self, video, torso):
@@ -249,10 +257,6 @@ class MarksPanel(VTKObservationMixin):
         self._parameters.showMarks = True
         self._setWay()
         self._module._updateControls()
-
-
-def _same(one, other):
-    return bool(np.all(np.abs(np.asarray(one, float) - np.asarray(other, float)) < LEAST_CHANGE_PX))
 
 
 def _setVisible(node, visible):

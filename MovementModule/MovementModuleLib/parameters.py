@@ -9,7 +9,6 @@ from slicer import (
     vtkMRMLMarkupsFiducialNode,
     vtkMRMLMarkupsROINode,
     vtkMRMLPlotChartNode,
-    vtkMRMLScalarVolumeNode,
     vtkMRMLSequenceNode,
     vtkMRMLTableNode,
     vtkMRMLTextNode,
@@ -132,4 +131,4 @@ class MovementModuleParameterNode:
     clipTable: vtkMRMLTableNode
     energyTable: vtkMRMLTableNode
     chart: vtkMRMLPlotChartNode
-    activation: vtkMRMLScalarVolumeNode
+    activation: vtkMRMLSequenceNode

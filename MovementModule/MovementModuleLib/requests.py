@@ -19,6 +19,7 @@ class Request:
     patientBy: str = "motion"
     patientFile: str = ""
     regions: Mapping[int, Any] = field(default_factory=dict)
+    click: tuple[float, float, float] | None = None  # time (s), x, y of a point on the patient among several persons
     follow: bool = True
     ageWeeks: float | None = None
     background: str = "network"
@@ -55,6 +56,7 @@ class Request:
             "way": self.patientBy,
             "file": self.patientFile or None,
             "regions": dict(self.regions),
+            "click": self.click if self.patientBy != "region" else None,
             "follow": self.follow,
         }
         points = (modelPath(self.pointsModel) or "starter") if self.measureLean else None

@@ -12,7 +12,7 @@ def videoText(sequenceNode, problem):
     record = attribute(sequenceNode, "Video", {})
     if not record:
         return _("Frames without a file: they are scored as they are in the scene.")
-    text = _("{width} x {height} pixels, {rate:.4g} frames/s, {seconds:.1f} s; every {step}. frame is shown.").format(
+    text = _("{width} x {height} pixels, {rate:.4g} frames/s, {seconds:.1f} s; 1 frame in {step} is shown.").format(
         width=record["width_px"],
         height=record["height_px"],
         rate=record["frame_rate_hz"],
@@ -27,13 +27,15 @@ def videoText(sequenceNode, problem):
 
 def warningsText(result):
     """What to know before trusting the result, starter models first."""
+    from SpineMotionToolsLib.scene.video_results import is_scored
+
     if result is None:
         return ""
-    lines = []
+    lines, scored = [], is_scored(result)
     if result.provenance.starter:
         lines.append(_("Starter model: phantom-trained (on drawn figures), not validated on patients."))
-    lines += [] if result.scored else [_("Not scored.") + " " + result.why_not]
-    if result.scored and any(check.stops and not check.passed for check in result.checks):
+    lines += [] if scored else [_("Not scored.") + " " + result.why_not]
+    if scored and any(check.stops and not check.passed for check in result.checks):
         lines.append(_("Scored in spite of poor quality."))
         lines += [check.sentence for check in result.checks if check.stops and not check.passed]
     lines += result.warnings
@@ -42,9 +44,11 @@ def warningsText(result):
 
 def answerText(result):
     """The answer in large letters, its numbers, and what they mean."""
+    from SpineMotionToolsLib.scene.video_results import is_scored
+
     if result is None:
         return _("Not scored yet.")
-    if not result.scored:
+    if not is_scored(result):
         return _large(_("Not scored")) + "<br>" + html.escape(result.why_not)
     return gaitText(result) if result.provenance.system == "gait" else movementsText(result)
 
@@ -85,10 +89,10 @@ def _large(text):
 
 def timeText(video, result):
     """The frame that is shown, and the score of its clip."""
-    from SpineMotionToolsLib.scene.video_results import clip_at, curves
+    from SpineMotionToolsLib.scene.video_results import clip_at, curves, is_scored
 
     text = _("{time:.2f} s, frame {frame}").format(time=video.time_s, frame=video.frame)
-    if result is None or not result.scored:
+    if not is_scored(result):
         return text
     number = clip_at(result, video.time_s)
     if number is None:
@@ -102,12 +106,16 @@ def marksText(kind, placed, times, way, isShown):
         shown = ", ".join(f"{time:.1f}" for time in times)
         what = _("Region drawn at {times} s.") if kind == "region" else _("Torso points placed at {times} s.")
         used = way in ("region", "manual")
-        unused = _("Not used: choose 'drawn region'.") if kind == "region" else _("Not used: choose 'placed by hand'.")
+        unused = (
+            _("It only points at the patient among several persons.")
+            if kind == "region"
+            else _("Not used: choose 'placed by hand'.")
+        )
         return what.format(times=shown) + ("" if used else " " + unused)
     if way == "region":
         return _("Go to a frame with the patient, press 'Draw here', and drag the box around the whole patient.")
     if way == "manual":
-        return _("Press 'Draw here', and drag the four points to shoulders and hips. Right is the infant's right.")
+        return _("Press 'Place here', and drag the four points to shoulders and hips. Right is the infant's right.")
     if isShown:
         return _("Blue: found. Drag it where it is wrong, and press Apply again.")
     return ""

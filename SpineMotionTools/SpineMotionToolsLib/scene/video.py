@@ -106,7 +106,7 @@ def add_video(scene, video: Video, path: Path | str, name: str, progress: Progre
             picture = frame.reduced(side)
             scale = np.array([video.width_px / picture.shape[1], video.height_px / picture.shape[0]])
             set_picture(volume, picture, scale)
-            sequence.SetDataNodeAtValue(volume, f"{frame.time_s:.4f}")
+            sequence.SetDataNodeAtValue(volume, f"{frame.time_s:.3f}")
             frames.append(frame.number)
             progress(len(frames), len(numbers), f"{frame.time_s:.0f} s")
         if not frames:
@@ -244,15 +244,3 @@ def frames_in_scene(sequence) -> FrameVideo:
 
     times = [index_value(sequence, item) for item in range(sequence.GetNumberOfDataNodes())]
     return FrameVideo(lambda item: as_rgb(picture_of(sequence.GetNthDataNode(item))), times, sequence.GetName())
-
-
-def attach(node, sequence) -> None:
-    """Tell to which video a node belongs; the tie survives saving, loading and merging scenes."""
-    node.SetNodeReferenceID(VIDEO_ATTRIBUTE, sequence.GetID())
-
-
-def node_of(node, sequence):
-    """The node when it belongs to this video, else None."""
-    if node is None or sequence is None:
-        return None
-    return node if node.GetNodeReferenceID(VIDEO_ATTRIBUTE) == sequence.GetID() else None

@@ -19,18 +19,19 @@ ACTIVATION_FLOOR = 0.15  # weaker activation stays transparent, so that the fram
 SIDE_PX = 160  # longest side of a map: the networks' own maps are 7 to 14 pixels wide
 
 
-def show_activation(scene, shown: video.SceneVideo, result, maps, opacity: float, existing=None):
-    """Lay activation maps over a video, in step with its frames; returns the overlay's volume node."""
-    remove_activation(scene, shown, existing)
-    name = f"{shown.sequence.GetName()} activation"
-    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(name))
+def show_activation(scene, shown: video.SceneVideo, result, maps, opacity: float):
+    """Lay activation maps over a video, in step with its frames; returns the maps' sequence node."""
+    system = result.provenance.system
+    remove_activation(scene, shown, system)
+    name = scene.GenerateUniqueName(f"{shown.sequence.GetName()} {system} activation")
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
     sequence.SetIndexName(shown.sequence.GetIndexName())
     sequence.SetIndexUnit(shown.sequence.GetIndexUnit())
-    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(f"{name} overlay"))
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{name} overlay")
     factor = min(1.0, SIDE_PX / max(shown.size_px))
     size = tuple(max(2, round(side * factor)) for side in shown.size_px)
     spacing = np.array(shown.size_px) / size
-    heats = gait_heats if result.provenance.system == "gait" else movement_heats
+    heats = gait_heats if system == "gait" else movement_heats
     for item, heat in enumerate(heats(shown, result, maps, size)):
         video.set_picture(volume, np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8), spacing)
         sequence.SetDataNodeAtValue(volume, shown.sequence.GetNthIndexValue(item))
@@ -42,23 +43,27 @@ def show_activation(scene, shown: video.SceneVideo, result, maps, opacity: float
     display.SetThreshold(255 * ACTIVATION_FLOOR, 255.0)
     display.SetApplyThreshold(True)
     video.add_to_browser(shown.browser, sequence, volume)
-    for node in (sequence, volume):
-        nodes.set_provenance(node, result.provenance)
-        video.attach(node, shown.sequence)
+    nodes.set_provenance(sequence, result.provenance)
+    nodes.mark_result(sequence, shown.sequence, f"{system} activation")  # the volume takes each frame's attributes
     nodes.put_in_case_folder(scene, shown.sequence, (sequence, volume))
     nodes.show_in_slice_views(scene, background=shown.volume, foreground=volume, opacity=opacity)
-    return volume
+    return sequence
 
 
-def remove_activation(scene, shown: video.SceneVideo, volume) -> None:
-    """Take an overlay away: it belongs to an earlier result."""
-    if volume is None or not scene.IsNodePresent(volume):
+def overlay_of(shown: video.SceneVideo, sequence):
+    """The volume node that shows a sequence of activation maps; None without one."""
+    return shown.browser.GetProxyNode(sequence) if sequence is not None else None
+
+
+def remove_activation(scene, shown: video.SceneVideo, system: str) -> None:
+    """Take the overlay of a system away: it belongs to an earlier score."""
+    sequence = nodes.results_of(scene, shown.sequence).get(f"{system} activation")
+    if sequence is None:
         return
-    sequence = shown.browser.GetSequenceNode(volume)
-    if sequence is not None and sequence is not shown.sequence:
-        shown.browser.RemoveSynchronizedSequenceNode(sequence.GetID())
-        scene.RemoveNode(sequence)
-    if scene.IsNodePresent(volume):
+    volume = overlay_of(shown, sequence)
+    shown.browser.RemoveSynchronizedSequenceNode(sequence.GetID())
+    scene.RemoveNode(sequence)
+    if volume is not None and scene.IsNodePresent(volume):
         scene.RemoveNode(volume)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import vtk
 
 from SpineMotionToolsLib.scene import nodes
-from SpineMotionToolsLib.scene.video import SceneVideo, attach
+from SpineMotionToolsLib.scene.video import SceneVideo
 
 PLACED_COLOR = (1.0, 0.69, 0.0)  # by hand
 FOUND_COLOR = (0.29, 0.59, 0.88)  # by the program
@@ -22,17 +22,17 @@ DEPTH_MM = 20.0  # of the region's box: the view's plane lies in its middle
 POINT_NAMES = ("right shoulder", "left shoulder", "right hip", "left hip")
 # A trunk lying head up in the middle of the picture, in shares of its shorter side from the middle.
 FIRST_POINTS = np.array([[-0.11, -0.15], [0.11, -0.15], [-0.08, 0.15], [0.08, 0.15]])
-OUTLINE_POINTS = 12
+OUTLINE_POINTS, OUTLINE_ROLE = 12, "infant outline"
 
 
 class RegionMark:
     """The patient's box: [x1, y1, x2, y2] in pixels of the original."""
 
-    node_class, kind = "vtkMRMLMarkupsROINode", "region"
+    node_class, kind, role = "vtkMRMLMarkupsROINode", "region", "patient region"
 
     def make(self, scene, video: SceneVideo):
         """A new region node for a video."""
-        node = _new(scene, video, self.node_class, "patient region")
+        node = _new(scene, video, self.node_class, self.role)
         display = node.GetDisplayNode()
         display.SetFillVisibility(False)
         display.SetPropertiesLabelVisibility(False)
@@ -77,11 +77,11 @@ class RegionMark:
 class TorsoMark:
     """An infant's right and left shoulder, right and left hip: (4,2) pixels of the original."""
 
-    node_class, kind = "vtkMRMLMarkupsFiducialNode", "torso"
+    node_class, kind, role = "vtkMRMLMarkupsFiducialNode", "torso", "torso points"
 
     def make(self, scene, video: SceneVideo):
         """A new node with four named points."""
-        node = _new(scene, video, self.node_class, "torso points")
+        node = _new(scene, video, self.node_class, self.role)
         for name, place in zip(POINT_NAMES, video.to_ras(self.first(video))):
             node.AddControlPointWorld(vtk.vtkVector3d(*place), name)
         node.SetFixedNumberOfControlPoints(True)
@@ -114,10 +114,10 @@ class TorsoMark:
 MARKS = {mark.kind: mark for mark in (RegionMark(), TorsoMark())}
 
 
-def _new(scene, video: SceneVideo, node_class: str, what: str):
-    node = scene.AddNewNodeByClass(node_class, scene.GenerateUniqueName(f"{video.sequence.GetName()} {what}"))
+def _new(scene, video: SceneVideo, node_class: str, role: str):
+    node = scene.AddNewNodeByClass(node_class, scene.GenerateUniqueName(f"{video.sequence.GetName()} {role}"))
     node.CreateDefaultDisplayNodes()
-    attach(node, video.sequence)
+    nodes.mark_result(node, video.sequence, role)
     nodes.put_in_case_folder(scene, video.sequence, (node,))
     return node
 
@@ -163,9 +163,19 @@ def known_at(kind: str, frame: int, by_hand: Mapping[int, Any], found: Mapping[i
     return by_hand[max(before)] if before else by_hand[min(after)]
 
 
+def click_of(video: SceneVideo, regions: Mapping[int, Any]) -> tuple[float, float, float] | None:
+    """(time in s, x, y) of the middle of the first drawn region: a point on the patient; None without one."""
+    if not regions:
+        return None
+    frame = min(regions)
+    x1, y1, x2, y2 = regions[frame]
+    item = int(np.argmin(np.abs(np.array(video.frames) - frame)))
+    return (video.time_of(item), (x1 + x2) / 2, (y1 + y2) / 2)
+
+
 def make_outline(scene, video: SceneVideo):
     """A closed curve around the middle of the picture, to be drawn to where the infant moves."""
-    node = _new(scene, video, "vtkMRMLMarkupsClosedCurveNode", "infant outline")
+    node = _new(scene, video, "vtkMRMLMarkupsClosedCurveNode", OUTLINE_ROLE)
     angles = np.linspace(0, 2 * np.pi, OUTLINE_POINTS, endpoint=False)
     around = 0.42 * np.column_stack([np.cos(angles), np.sin(angles)]) * video.size_px + np.array(video.size_px) / 2
     for place in video.to_ras(around):
@@ -183,12 +193,8 @@ def outline_px(video: SceneVideo, node) -> list[list[float]]:
 
     if node is None or node.GetNumberOfDefinedControlPoints() < 3:
         raise InputError("No outline was drawn. Draw a closed curve around where the infant moves.")
-    points = vtk.vtkPoints()
-    curve = node.GetCurvePointsWorld()
-    points = curve if curve is not None and curve.GetNumberOfPoints() > 2 else points
+    points = node.GetCurvePointsWorld()
     places = [points.GetPoint(index) for index in range(points.GetNumberOfPoints())]
-    if not places:
-        places = [node.GetNthControlPointPositionWorld(i) for i in range(node.GetNumberOfControlPoints())]
     polygon = video.to_pixels(np.array(places))
     step = max(1, len(polygon) // 200)
     return polygon[::step].round(1).tolist()

@@ -11,7 +11,7 @@ import vtk
 
 from SpineMotionToolsLib.common.tables import Column, Table, shown
 from SpineMotionToolsLib.scene import nodes
-from SpineMotionToolsLib.scene.video import SceneVideo, attach
+from SpineMotionToolsLib.scene.video import SceneVideo
 
 if TYPE_CHECKING:
     from SpineMotionToolsLib.gait.results import GaitResult
@@ -26,6 +26,9 @@ MOST_MARKERS = 60  # clips; more would hide the line
 POINTS_A_CLIP = 3  # start, end, and a gap
 
 
+ROLES = ("result", "overall", "clips", "energy", "chart", "activation")
+
+
 @dataclass
 class ResultNodes:
     """The nodes of one scored video (any may be missing)."""
@@ -35,36 +38,63 @@ class ResultNodes:
     clips: Any = None
     energy: Any = None
     chart: Any = None
-
-    @property
-    def all(self) -> list:
-        return [n for n in (self.result, self.overall, self.clips, self.energy, self.chart) if n is not None]
+    activation: Any = None
 
 
-def show_result(scene, video: SceneVideo, result: Result, existing: ResultNodes | None = None) -> ResultNodes:
-    """Write a result into the scene beside its video; nodes given in `existing` are reused."""
-    existing, name = existing or ResultNodes(), video.sequence.GetName() or "video"
-    what = result.provenance.system
+def find_result(scene, sequence, system: str) -> ResultNodes:
+    """The nodes of a video's score by one system ("gait" or "movements"), also of a scene that was loaded."""
+    found = nodes.results_of(scene, sequence)
+    return ResultNodes(**{role: found.get(f"{system} {role}") for role in ROLES})
+
+
+def show_result(scene, video: SceneVideo, result: Result) -> ResultNodes:
+    """Write a result into the scene beside its video; the nodes of an earlier score by the same system are reused."""
+    system, name = result.provenance.system, video.sequence.GetName() or "video"
+    found = find_result(scene, video.sequence, system)
+
+    def ensure(node_class: str, role: str):
+        return nodes.ensure(scene, node_class, f"{name} {system} {role}", getattr(found, role))
+
     made = ResultNodes(
-        result=nodes.ensure(scene, "vtkMRMLTextNode", f"{name} {what} result", existing.result),
-        overall=nodes.ensure(scene, "vtkMRMLTableNode", f"{name} {what} overall", existing.overall),
-        clips=nodes.ensure(scene, "vtkMRMLTableNode", f"{name} {what} clips", existing.clips),
-        chart=nodes.ensure(scene, "vtkMRMLPlotChartNode", f"{name} {what} plot", existing.chart),
+        result=ensure("vtkMRMLTextNode", "result"),
+        overall=ensure("vtkMRMLTableNode", "overall"),
+        clips=ensure("vtkMRMLTableNode", "clips"),
+        energy=ensure("vtkMRMLTableNode", "energy") if system == MOVEMENTS else None,
+        chart=ensure("vtkMRMLPlotChartNode", "chart"),
     )
     made.result.SetText(json.dumps(result.to_json()))
     nodes.fill_table(made.overall, overall_table(result))
-    nodes.fill_table(made.clips, result.to_table())
-    if what == MOVEMENTS:
-        made.energy = nodes.ensure(scene, "vtkMRMLTableNode", f"{name} movement energy", existing.energy)
-        nodes.fill_table(made.energy, result.energy_table())
-    elif existing.energy is not None:
-        scene.RemoveNode(existing.energy)
+    nodes.fill_table(made.clips, for_reading(result.to_table()))
+    if made.energy is not None:
+        nodes.fill_table(made.energy, for_reading(result.energy_table()))
     fill_chart(scene, made.chart, result, video.duration_s, name)
-    for node in made.all:
+    written = [(role, getattr(made, role)) for role in ROLES if getattr(made, role) is not None]
+    for role, node in written:
         nodes.set_provenance(node, result.provenance)
-        attach(node, video.sequence)
-    nodes.put_in_case_folder(scene, video.sequence, [*made.all, *_tables(made.chart)])
+        nodes.mark_result(node, video.sequence, f"{system} {role}")
+    nodes.put_in_case_folder(scene, video.sequence, [*(node for _, node in written), *_tables(made.chart)])
     return made
+
+
+FIRST_COLUMNS = ("start", "end", "P(ASD)", "P(non-ASD)", "pred")
+
+
+def for_reading(table: Table) -> Table:
+    """A table as the scene shows it: what matters most first, rounded."""
+    order = sorted(range(len(table.columns)), key=lambda k: _place(table.columns[k].name))
+    columns = [table.columns[k] for k in order]
+    rows = [[_rounded(row[k], table.columns[k].digits) for k in order] for row in table.rows]
+    return Table(table.name, columns, rows)
+
+
+def _place(name: str) -> int:
+    if name in FIRST_COLUMNS:
+        return FIRST_COLUMNS.index(name)
+    return len(FIRST_COLUMNS) + (not name.startswith("P("))
+
+
+def _rounded(value: Any, digits: int | None) -> Any:
+    return round(value, 2 if digits is None else digits) if isinstance(value, float) else value
 
 
 def result_of(text_node) -> Result | None:
@@ -122,6 +152,11 @@ def spans(result: Result) -> list[tuple[float, float]]:
     """(start s, end s) of every scored clip."""
     parts = result.clips if result.provenance.system == GAIT else result.chunks
     return [(part.start_s, part.end_s) for part in parts]
+
+
+def is_scored(result: Result | None) -> bool:
+    """Whether there is a result with at least one scored clip."""
+    return result is not None and bool(spans(result))
 
 
 def curves(result: Result) -> list[tuple[str, tuple[float, float, float], list[float]]]:
