@@ -193,6 +193,56 @@ def test_only_changed_discs_are_graded_again(spine):
     assert graded.is_graded
 
 
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        ({"lowest": "L5"}, ["L1", "L2", "L3", "L4", "L5"]),
+        ({"highest": "T12"}, ["T12", "L1", "L2", "L3", "L4"]),
+        ({"numbering": Numbering(lumbar=6)}, ["L3", "L4", "L5", "L6", "S1"]),
+        ({"numbering": Numbering(lumbar=4), "highest": "T12"}, ["T12", "L1", "L2", "L3", "L4"]),
+    ],
+)
+def test_labels_are_counted_from_what_the_user_knows(options, labels):
+    counted = pipeline.read(made_scan(), oracle(), Engine("cpu"), pipeline.Options(**options))
+    assert counted.labels == labels
+    assert counted.is_graded
+    assert not any("jumps" in warning for warning in counted.warnings)
+    assert editing.edits_of(counted)  # the provenance tells where the labels come from
+
+
+def test_corrections_settle_warnings_and_raise_new_ones(spine):
+    named = editing.rename(spine, 1, "L2")
+    assert any("Given more than once: L2" in warning for warning in named.warnings)
+    assert any("Graded as one disc" in warning for warning in named.warnings)
+    assert editing.rename(named, 1, "L3").warnings == spine.warnings
+    assert any("No vertebra" in w for w in _without_vertebrae(spine).warnings)
+
+
+def _without_vertebrae(spine: Spine) -> Spine:
+    for _ in LABELS:
+        spine = editing.delete_vertebra(spine, 0)
+    return spine
+
+
+def test_a_disc_that_cannot_be_graded_has_empty_cells_and_a_warning(spine):
+    scan = made_scan()
+    dark = replace(scan, array=np.where(scan.array == 300, 0, scan.array))
+    failed = pipeline.grade(dark, spine, oracle(), Engine("cpu"), again=True)
+    assert failed.grade_table().rows[0] == ["L2-L3", *([None] * len(HEADS))]
+    assert any("Could not be graded" in warning for warning in failed.warnings)
+    again = Spine.from_json(json.loads(json.dumps(failed.to_json())))
+    assert again.discs == failed.discs
+
+
+@pytest.mark.parametrize("slices", [(1,), (0, 1), (1, 2), (0, 1, 3), (2, 3, 4, 5), (1, 2, 3)])
+def test_bodies_are_shown_in_the_slice_where_their_discs_are_graded(spine, slices):
+    from SpineMotionToolsLib.spinenet.discs import stack_outlines
+
+    vertebra = replace(spine.vertebrae[0], slices=slices, corners_px=np.repeat(true_corners()[:1], len(slices), axis=0))
+    graded_in = stack_outlines([vertebra.outline], ["L2"], 6).middle[0]
+    assert vertebra.middle_slice == min(slices, key=lambda number: abs(number - graded_in))
+
+
 def test_delete_and_add(spine):
     fewer = editing.delete_vertebra(spine, 2)
     assert fewer.labels == ["L2", "L3", "L5", "S1"]
@@ -300,6 +350,8 @@ def test_batch_skips_what_is_done_and_reports_what_failed(tmp_path):
     written = (out / "good" / batch.RESULT_NAME).stat().st_mtime_ns
     batch.read_cases(cases, out, oracle(), Engine("cpu"))
     assert (out / "good" / batch.RESULT_NAME).stat().st_mtime_ns == written
+    rows = batch.read_cases(cases, out, oracle(), Engine("cpu"), pipeline.Options(lowest="L5"))
+    assert rows[1]["levels"] == "L1 to L5"  # other options: read anew
     assert "bad,failed" in (out / batch.SUMMARY_NAME).read_text()
 
 

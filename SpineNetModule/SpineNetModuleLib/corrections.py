@@ -1,6 +1,4 @@
-"""Corrections that need more than one function of the library: a vertebra drawn by four points, current warnings."""
-
-from dataclasses import replace
+"""Corrections that need more than one function of the library: a vertebra drawn by four points."""
 
 import numpy as np
 
@@ -47,20 +45,3 @@ def missingLabel(spine, index):
         return levels[below - 1] if below > 0 and levels[below - 1] not in labels[:index] else labels[index]
     above = levels.index(labels[-1]) if labels[-1] in levels else len(levels) - 1
     return levels[min(above + 1, len(levels) - 1)]
-
-
-def withCurrentWarnings(before, after):
-    """The corrected spine with the warnings that are true of it, and without those a correction has settled."""
-    from SpineMotionToolsLib.spinenet.checks import detection_warnings, numbering_warnings
-    from SpineMotionToolsLib.spinenet.numbering import Numbering
-    from SpineMotionToolsLib.spinenet.scans import Scan
-
-    def about(spine):
-        scan = Scan(np.broadcast_to(np.uint8(0), spine.geometry.shape), spine.geometry)  # only its size is looked at
-        usual = set(numbering_warnings(spine.labels, Numbering()))
-        found = [w for w in detection_warnings(spine.vertebrae, scan) if w not in usual]
-        return found + numbering_warnings(spine.labels, spine.numbering)
-
-    settled = set(about(before)) | set(numbering_warnings(before.labels, Numbering()))
-    kept = [w for w in before.warnings if w not in settled]
-    return replace(after, warnings=tuple(dict.fromkeys([*kept, *about(after)])))

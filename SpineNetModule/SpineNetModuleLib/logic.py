@@ -206,7 +206,7 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
         from SpineMotionToolsLib.spinenet.pipeline import measure
 
         before = self.resultOf(parameterNode)
-        after = measure(corrections.withCurrentWarnings(before, edit(before)))
+        after = measure(edit(before))
         self.history.did(before)
         self._show(parameterNode, parameterNode.inputVolume, after)
         return after

@@ -59,7 +59,7 @@ def read_cases(
     progress: Progress = no_progress,
     dicom: bool = False,
 ) -> list[dict[str, Any]]:
-    """Read every case into `out/<name>`; what was finished before with the same model is skipped unless `again`.
+    """Read every case into `out/<name>`; what was finished with the same model and options is skipped unless `again`.
 
     With `dicom` also a DICOM segmentation and report; a case that is not DICOM then counts as one that cannot be read.
     A case that cannot be read becomes a row with its reason; the others go on. Returns one row a case and writes them
@@ -71,7 +71,7 @@ def read_cases(
     for number, (name, path) in enumerate(cases):
         progress(number, len(cases), name)
         folder = out / safe_name(name)
-        spine, error = None if again else _finished(folder, models), ""
+        spine, error = None if again else _finished(folder, models, options), ""
         try:
             source = find_source(path, series) if dicom else None
             if spine is None:
@@ -124,14 +124,16 @@ def with_units(table: Table) -> Table:
     return Table(table.name, [Column(column.title, digits=column.digits) for column in table.columns], table.rows)
 
 
-def _finished(folder: Path, models: Models) -> Spine | None:
-    """The spine of an earlier, complete run with the same weights, or None."""
+def _finished(folder: Path, models: Models, options: pipeline.Options) -> Spine | None:
+    """The spine of an earlier, complete run with the same weights and options, or None."""
     try:
         spine = Spine.from_json(json.loads((folder / RESULT_NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     made_by = spine.provenance
-    return spine if (made_by.model_id, made_by.model_sha256) == (models.id, models.sha256) else None
+    same_model = (made_by.model_id, made_by.model_sha256) == (models.id, models.sha256)
+    wanted = pipeline.parameters_of(options, models)
+    return spine if same_model and all(made_by.parameters.get(name) == wanted[name] for name in wanted) else None
 
 
 def _summary_row(name: str, spine: Spine | None, error: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .numbering import Numbering, vertebra_count_note
-from .results import Disc, Vertebra
-from .scans import Scan
+from .results import Disc, Spine, Vertebra
+from .scans import ScanGeometry
 
 UNSURE_LABEL = 0.5
 WIDE_GAP = 1.6
@@ -16,7 +16,7 @@ BORDER_MM = 2.0
 VALIDATED = ("T12-L1", "L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
 
 
-def detection_warnings(vertebrae: Sequence[Vertebra], scan: Scan) -> list[str]:
+def detection_warnings(vertebrae: Sequence[Vertebra], geometry: ScanGeometry, numbering: Numbering) -> list[str]:
     """Sentences about what was found: nothing, little, gaps, unsure labels, bodies at the edge of the picture."""
     if not vertebrae:
         return ["No vertebra was found. Check that the scan is a sagittal MRI of the spine, or add vertebrae by hand."]
@@ -36,9 +36,9 @@ def detection_warnings(vertebrae: Sequence[Vertebra], scan: Scan) -> list[str]:
         warnings.append(f"Labels are unsure: {', '.join(unsure)}. Check the count, and name a level you are sure of.")
     if not {"S1", "C2"} & {v.label for v in vertebrae}:
         warnings.append("Neither the sacrum nor C2 was found: levels are counted from appearance alone.")
-    warnings += numbering_warnings([v.label for v in vertebrae], Numbering())
-    margin = BORDER_MM / scan.pixel_spacing_mm
-    rows, columns = scan.array.shape[:2]
+    warnings += numbering_warnings([v.label for v in vertebrae], numbering)
+    margin = BORDER_MM / geometry.pixel_spacing_mm
+    rows, columns = geometry.shape[:2]
     low, high = np.array([margin, margin]), np.array([columns, rows]) - 1 - margin
     at_edge = [v.label for v in vertebrae if (v.middle_polygon_px < low).any() or (v.middle_polygon_px > high).any()]
     if at_edge:
@@ -58,9 +58,10 @@ def numbering_warnings(labels: Sequence[str], numbering: Numbering) -> list[str]
     return warnings
 
 
-def grading_warnings(discs: Sequence[Disc], scan: Scan) -> list[str]:
+def grading_warnings(discs: Sequence[Disc]) -> list[str]:
     """Sentences about the grades: levels that do not follow each other, levels never validated, unusable discs."""
     warnings = []
+    discs = [d for d in discs if d.grades is not None]
     gaps = [d.level for d in discs if not d.neighbours]
     if gaps:
         warnings.append(f"Graded as one disc although the levels do not follow each other: {', '.join(gaps)}.")
@@ -71,3 +72,15 @@ def grading_warnings(discs: Sequence[Disc], scan: Scan) -> list[str]:
     if failed:
         warnings.append(f"Could not be graded (no signal in the bodies): {', '.join(failed)}.")
     return warnings
+
+
+def warnings_of(spine: Spine) -> list[str]:
+    """All sentences of this file that are true of a spine."""
+    return detection_warnings(spine.vertebrae, spine.geometry, spine.numbering) + grading_warnings(spine.discs)
+
+
+def current_warnings(before: Spine, after: Spine) -> tuple[str, ...]:
+    """The warnings of a spine made from another one: those a correction settled are gone, those of the scan stay."""
+    settled = set(warnings_of(before))
+    kept = [w for w in before.warnings if w not in settled]
+    return tuple(dict.fromkeys([*kept, *warnings_of(after)]))

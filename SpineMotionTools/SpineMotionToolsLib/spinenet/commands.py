@@ -45,6 +45,11 @@ def _add_read(subparsers: argparse._SubParsersAction) -> None:
         "--dicom", action="store_true", help="also write a DICOM segmentation and report (the scans must be DICOM)"
     )
     parser.add_argument("--free-skips", action="store_true", help="do not penalize levels left out in the count")
+    group = parser.add_argument_group("numbering, where you know better than the networks; holds for all cases")
+    group.add_argument("--lowest", default="", metavar="LEVEL", help="the lowest body in view, e.g. S1: count from it")
+    group.add_argument("--highest", default="", metavar="LEVEL", help="the highest body in view, e.g. C2")
+    group.add_argument("--lumbar", type=int, default=5, metavar="N", help="lumbar bodies: 4, 5 (default) or 6")
+    group.add_argument("--thoracic", type=int, default=12, metavar="N", help="thoracic bodies: 11, 12 (default) or 13")
     _add_engine(parser)
 
 
@@ -53,11 +58,22 @@ def _read(options: argparse.Namespace) -> int:
 
     from .batch import SUMMARY_NAME, find_cases, read_cases
     from .models import choose_models
+    from .numbering import Numbering
     from .pipeline import Options
 
     models = choose_models(options.model)
     engine = Engine(options.device, options.precision, options.threads)
-    how = Options(penalise_skips=not options.free_skips, remove_single_slice_detections=not options.keep_single)
+    numbering = Numbering(options.thoracic, options.lumbar)
+    for level in (options.lowest, options.highest):
+        if level and level not in numbering.levels:
+            raise InputError(f"There is no level {level!r}. Choose one of {', '.join(numbering.levels)}.")
+    how = Options(
+        penalise_skips=not options.free_skips,
+        remove_single_slice_detections=not options.keep_single,
+        numbering=numbering,
+        lowest=options.lowest,
+        highest=options.highest,
+    )
     cases = find_cases(options.input)
     with progress_bar("Reading spines") as progress:
         rows = read_cases(

@@ -1,7 +1,8 @@
 """Corrections by a person: every function returns a new `Spine`, with the correction in its provenance.
 
 Grades stay with discs whose two outlines did not change; the others lose theirs and are graded by the next `grade`.
-Measurements are dropped by edits that change them; the next `measure` makes them anew. Keeping the old `Spine` is undo.
+Measurements are dropped; the next `measure` makes them anew. Warnings that a correction settles go, new ones come.
+Keeping the old `Spine` is undo.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError
 
+from .checks import current_warnings
 from .detection_targets import CORNER_NAMES
 from .numbering import Numbering, all_levels
 from .polygons import is_simple
@@ -59,9 +61,8 @@ def count_from(spine: Spine, index: int, label: str, numbering: Numbering | None
     _vertebra(spine, index)
     numbering = numbering or spine.numbering
     labels = numbering.count_from(spine.labels, index, label)
-    spine = replace(spine, numbering=numbering)
     text = f"counted from {label} at vertebra {index + 1} ({numbering.thoracic} thoracic, {numbering.lumbar} lumbar)"
-    return _relabelled(spine, labels, text)
+    return _relabelled(spine, labels, text, numbering)
 
 
 def move_corner(spine: Spine, index: int, slice_number: int, corner: int | str, position_ras: Sequence[float]) -> Spine:
@@ -136,8 +137,8 @@ def _labelled(vertebra: Vertebra, label: str) -> Vertebra:
     return vertebra if vertebra.label == label else replace(vertebra, label=label, label_probability=None)
 
 
-def _relabelled(spine: Spine, labels: Sequence[str], text: str) -> Spine:
-    return _edited(spine, [_labelled(v, label) for v, label in zip(spine.vertebrae, labels)], text)
+def _relabelled(spine: Spine, labels: Sequence[str], text: str, numbering: Numbering | None = None) -> Spine:
+    return _edited(spine, [_labelled(v, label) for v, label in zip(spine.vertebrae, labels)], text, numbering)
 
 
 def _reshaped(spine: Spine, index: int, slices: tuple[int, ...], corners: np.ndarray, text: str) -> Spine:
@@ -149,13 +150,16 @@ def _reshaped(spine: Spine, index: int, slices: tuple[int, ...], corners: np.nda
     return _edited(spine, vertebrae, text)
 
 
-def _edited(spine: Spine, vertebrae: Sequence[Vertebra], text: str) -> Spine:
+def _edited(spine: Spine, vertebrae: Sequence[Vertebra], text: str, numbering: Numbering | None = None) -> Spine:
     graded = tuple((spine.vertebrae[d.upper], spine.vertebrae[d.lower], d) for d in spine.discs)
+    numbering = numbering or spine.numbering
     parameters = {**spine.provenance.parameters, EDITS: [*edits_of(spine), text]}
-    return replace(
+    edited = replace(
         spine,
         vertebrae=tuple(vertebrae),
-        discs=discs_between(tuple(vertebrae), spine.numbering, graded),
+        discs=discs_between(tuple(vertebrae), numbering, graded),
+        numbering=numbering,
         provenance=replace(spine.provenance, parameters=parameters),
         measurements=None,
     )
+    return replace(edited, warnings=current_warnings(spine, edited))

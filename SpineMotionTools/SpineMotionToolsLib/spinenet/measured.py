@@ -77,7 +77,7 @@ class Measurements:
         columns = [
             Column("Level"),
             Column("Anterior height", "mm", "Distance of the two anterior corners", 1),
-            Column("Middle height", "mm", "Distance of the endplates' centers", 1),
+            Column("Middle height", "mm", "Distance of the endplates' centers, endplates taken as straight", 1),
             Column("Posterior height", "mm", "Distance of the two posterior corners", 1),
             Column("Upper depth", "mm", "Length of the upper endplate, front to back", 1),
             Column("Lower depth", "mm", "Length of the lower endplate, front to back", 1),

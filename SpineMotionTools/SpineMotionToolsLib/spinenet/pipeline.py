@@ -9,8 +9,9 @@ it, switches of `departures.py` change single steps.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +20,10 @@ from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.common.provenance import current
 from SpineMotionToolsLib.common.volumes import Volume
 
-from .checks import detection_warnings, grading_warnings
+from .checks import current_warnings, detection_warnings
 from .departures import Departures
 from .discs import disc_volumes, stack_outlines
+from .editing import count_from
 from .grades import HEADS
 from .grouping import SLICE_OVERLAP, VertebraOutline, group_slices
 from .inference import SliceDetector, appearance_logits, context_output, grade_logits
@@ -40,7 +42,12 @@ Source = Scan | Volume | Path | str
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may change; None takes the model set's own value (0.6 and `Departures()` for the published one)."""
+    """What a user may change; None takes the model set's own value (0.6 and `Departures()` for the published one).
+
+    `lowest` or `highest`: the level of the lowest or highest body in view, where a person knows it; all labels are
+    counted from it. `numbering`: how many thoracic and lumbar bodies the spine has; when it is unusual, labels are
+    counted from the sacrum, C2 or, without these, the lowest body.
+    """
 
     corner_threshold: float | None = None
     centroid_threshold: float | None = None
@@ -48,9 +55,17 @@ class Options:
     penalise_skips: bool = True
     remove_single_slice_detections: bool = True
     departures: Departures | None = None
+    numbering: Numbering = field(default_factory=Numbering)
+    lowest: str = ""
+    highest: str = ""
 
 
 AUTO, DEFAULTS = Engine(), Options()
+
+
+def parameters_of(options: Options, models: Models) -> dict[str, Any]:
+    """The options as plain values for the provenance, with the departures that hold for this set of models."""
+    return {**asdict(options), "departures": (options.departures or models.departures).to_dict()}
 
 
 def read(
@@ -96,19 +111,33 @@ def detect(
         models.sha256,
         device=resolved.device_name,
         precision=resolved.precision,
-        parameters={**asdict(options), "departures": departures.to_dict(), "scan": scan.name},
+        parameters={**parameters_of(options, models), "scan": scan.name},
         starter=models.starter,
         notes=[*scan.notes, *resolved.notes],
     )
-    return Spine(
+    spine = Spine(
         vertebrae,
         discs_between(vertebrae, Numbering()),
         scan.geometry,
         provenance,
-        warnings=(*scan.warnings, *detection_warnings(vertebrae, scan)),
+        warnings=(*scan.warnings, *detection_warnings(vertebrae, scan.geometry, Numbering())),
         notices=models.notices,
         grades_are_demonstration=models.grades_are_demonstration,
     )
+    return _counted(spine, options)
+
+
+def _counted(spine: Spine, options: Options) -> Spine:
+    """The spine with its labels counted as the options say; as it is when they say nothing."""
+    if not spine.vertebrae or not (options.lowest or options.highest or options.numbering != Numbering()):
+        return spine
+    last = len(spine.vertebrae) - 1
+    if options.lowest or options.highest:
+        index, label = (last, options.lowest) if options.lowest else (0, options.highest)
+    else:
+        index = next((i for i, v in enumerate(spine.vertebrae) if v.label in ("S1", "C2")), last)
+        label = spine.vertebrae[index].label
+    return count_from(spine, index, label, options.numbering)
 
 
 def grade(
@@ -144,9 +173,8 @@ def grade(
         for disc, of_disc in zip(wanted, probabilities)
     }
     discs = tuple(graded.get(d.upper, d) for d in spine.discs)
-    extra = grading_warnings(discs, scan)
-    warnings = (*spine.warnings, *(w for w in extra if w not in spine.warnings))
-    return replace(spine, discs=discs, warnings=warnings)
+    graded_spine = replace(spine, discs=discs)
+    return replace(graded_spine, warnings=current_warnings(spine, graded_spine))
 
 
 def measure(spine: Spine, scan: Scan | None = None) -> Spine:

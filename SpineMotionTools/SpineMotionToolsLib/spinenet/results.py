@@ -48,7 +48,10 @@ class Vertebra:
 
     @property
     def middle_slice(self) -> int:
-        """The slice nearest to the median of those that show the body; the mid-sagittal outline lies there."""
+        """The slice in the middle of those that show the body; the mid-sagittal outline lies there.
+
+        Of two middle ones the even one, as the published program rounds when it cuts out discs.
+        """
         return self.slices[self._middle]
 
     @property
@@ -76,7 +79,7 @@ class Vertebra:
 
     @cached_property
     def _middle(self) -> int:
-        return int(np.argmin(np.abs(np.array(self.slices) - np.median(self.slices))))
+        return int(np.argmin(np.abs(np.array(self.slices) - np.rint(np.median(self.slices)))))
 
     def same_outline(self, other: Vertebra) -> bool:
         return self.slices == other.slices and np.array_equal(self.corners_px, other.corners_px)
@@ -129,7 +132,8 @@ class Grade:
 
 @dataclass(frozen=True)
 class Disc:
-    """A disc between vertebrae `upper` and `lower` (indices into `Spine.vertebrae`); `grades` is None until graded."""
+    """A disc between vertebrae `upper` and `lower` (indices into `Spine.vertebrae`); `grades` is None until graded, and
+    empty where the bodies show no signal."""
 
     level: str
     upper: int
@@ -138,7 +142,7 @@ class Disc:
     grades: tuple[Grade, ...] | None = None
 
     def grade(self, column: str) -> Grade | None:
-        """The grade of a table column, e.g. "Pfirrmann"; None until graded."""
+        """The grade of a table column, e.g. "Pfirrmann"; None when the disc has none."""
         return next((g for g in self.grades or () if g.head.column == column), None)
 
     def to_json(self) -> dict[str, Any]:
@@ -251,7 +255,8 @@ class Spine:
     def grade_table(self) -> Table:
         """One row a disc, top to bottom, with the published numbers."""
         columns = [Column("Level"), *(Column(h.column, description=h.title) for h in HEADS)]
-        rows = [[d.level, *(None if d.grades is None else d.grade(h.column).value for h in HEADS)] for d in self.discs]
+        of_heads = lambda disc: [disc.grade(head.column) for head in HEADS]
+        rows = [[d.level, *(None if grade is None else grade.value for grade in of_heads(d))] for d in self.discs]
         name = f"Grades ({DEMONSTRATION})" if self.grades_are_demonstration else "Grades"
         return Table(name, columns, rows)
 
