@@ -45,13 +45,13 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._checked = {}  # model id -> report of its last check
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
         from SpineMotionToolsGui.batch_panel import BatchPanel
         from SpineMotionToolsGui.jobs import JobControls
         from SpineMotionToolsGui.log import Log
+        from SpineMotionToolsGui.model_manager import ModelManager
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SpineMotionTools.ui"))
         self.layout.addWidget(uiWidget)
@@ -70,25 +70,13 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.progressBar,
             self.ui.statusLabel,
             self.log,
-            onIdle=self._showSelectedModel,
+            onIdle=lambda: self.models.showSelected(),
         )
         self.ui.introLabel.text = _("Choose what to do. Each module has a sample to try it on. Not a medical device.")
         self._addModuleButtons()
-        table = self.ui.modelsTable
-        table.setColumnCount(3)
-        table.setHorizontalHeaderLabels([_("State"), _("Size"), _("Model")])
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().setVisible(False)
-        table.connect("itemSelectionChanged()", self._showSelectedModel)
-        self.ui.downloadButton.connect("clicked(bool)", self.onDownload)
-        self.ui.addFileButton.connect("clicked(bool)", self.onAddFile)
-        self.ui.addFolderButton.connect("clicked(bool)", self.onAddFolder)
-        self.ui.deleteButton.connect("clicked(bool)", self.onDelete)
-        self.ui.checkModelButton.connect("clicked(bool)", self.onCheckModel)
-        self.ui.openFolderButton.connect("clicked(bool)", self.onOpenFolder)
         self.ui.checkButton.connect("clicked(bool)", self.onCheck)
         self.ui.copyButton.connect("clicked(bool)", self.onCopy)
-        self._fillModels()
+        self.models = ModelManager(self, self.jobs)
         self.batch = BatchPanel(self, lambda: self._parameterNode)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -152,144 +140,6 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             label.wordWrap = True
             self.ui.modulesWidget.layout().addWidget(button)
             self.ui.modulesWidget.layout().addWidget(label)
-
-    # -- models ---------------------------------------------------------------------------------------------------
-
-    def _fillModels(self):
-        from SpineMotionToolsLib.common.catalogue import catalogue
-
-        table, entries = self.ui.modelsTable, list(catalogue().values())
-        selected = self._selectedModel()
-        table.setRowCount(len(entries))
-        for row, entry in enumerate(entries):
-            texts = (self.logic.stateText(entry.id), self.logic.sizeText(entry), entry.title)
-            for column, text in enumerate(texts):
-                item = qt.QTableWidgetItem(text)
-                item.setData(qt.Qt.UserRole, entry.id)
-                item.setToolTip(entry.purpose)
-                table.setItem(row, column, item)
-            if entry.id == selected:
-                table.selectRow(row)
-        table.resizeColumnsToContents()
-        self._showSelectedModel()
-
-    def _selectedModel(self):
-        item = self.ui.modelsTable.item(self.ui.modelsTable.currentRow(), 0)
-        return item.data(qt.Qt.UserRole) if item is not None else None
-
-    def _showSelectedModel(self):
-        if self.jobs.running:
-            return
-        from SpineMotionToolsLib.common.catalogue import find_model
-
-        ui, identifier = self.ui, self._selectedModel()
-        entry = find_model(identifier) if identifier else None
-        ui.modelLabel.text = self.logic.modelText(entry) if entry else _("Select a model to see its license.")
-        if identifier in self._checked:
-            ui.modelLabel.text += "<br><br>" + html.escape(self._checked[identifier]).replace("\n", "<br>")
-        ui.checkModelButton.enabled = entry is not None and any(path.is_file() for path in entry.paths)
-        own = entry is not None and not entry.starter
-        ui.downloadButton.enabled = own and entry.downloadable
-        ui.addFileButton.enabled = ui.addFolderButton.enabled = own
-        ui.deleteButton.enabled = own and entry.folder.is_dir()
-
-    def _agreed(self, entry, question):
-        """Show size, license and citation, and ask; True when the user accepts."""
-        text = _("{title}\n\nLicense: {license}\n{url}\nCite: {citation}\n\n{question}").format(
-            title=entry.title,
-            license=entry.license,
-            url=entry.license_url,
-            citation=entry.citation,
-            question=question,
-        )
-        return slicer.util.confirmOkCancelDisplay(text, windowTitle=_("License"))
-
-    def onDownload(self):
-        self._withModel(self.ui.downloadButton, "common.tasks:download_model", self._downloadQuestion, {})
-
-    def onAddFile(self):
-        self._add(
-            self.ui.addFileButton, lambda: qt.QFileDialog.getOpenFileName(self.parent, _("Weight file or archive"))
-        )
-
-    def onAddFolder(self):
-        self._add(self.ui.addFolderButton, lambda: qt.QFileDialog.getExistingDirectory(self.parent, _("Weight folder")))
-
-    def _add(self, button, choose):
-        source = "" if self.jobs.running else choose()
-        if source or self.jobs.running:
-            question = lambda entry: _("Use your copy under this license?")
-            self._withModel(button, "common.tasks:add_model_files", question, {"source": str(source)})
-
-    def _downloadQuestion(self, entry):
-        size = self.logic.remoteSizeText(entry.id)
-        return _("Download {size} from {source} under this license?").format(size=size, source=entry.source)
-
-    def _withModel(self, button, task, question, parameters):
-        if self.jobs.running:
-            self.jobs.cancel()
-            return
-        with slicer.util.tryWithErrorDisplay(_("The model was not added."), waitCursor=False):
-            from SpineMotionToolsLib.common.catalogue import find_model
-            from SpineMotionToolsLib.common.jobs import start_job
-
-            entry = find_model(self._selectedModel())
-            if not self._agreed(entry, question(entry)):
-                return
-            parameters = {"model_id": entry.id, "accept_license": True, **parameters}
-            self.jobs.run(
-                button,
-                _("Fetching {title}").format(title=entry.title),
-                lambda onProgress: start_job(task, parameters, onProgress),
-                lambda result: self._onAdded(),
-            )
-
-    def _onAdded(self):
-        """Weights that have just come are checked at once: a wrong file is found here, not at the first scan."""
-        self._fillModels()
-        self.onCheckModel()
-
-    def onCheckModel(self):
-        if self.jobs.running:
-            self.jobs.cancel()
-            return
-        with slicer.util.tryWithErrorDisplay(_("The files were not checked."), waitCursor=True):
-            from SpineMotionToolsLib.common.catalogue import find_model
-            from SpineMotionToolsLib.common.jobs import start_job
-
-            entry = find_model(self._selectedModel())
-            self.jobs.run(
-                self.ui.checkModelButton,
-                _("Checking {title}").format(title=entry.title),
-                lambda onProgress: start_job("models.tasks:check", {"model_id": entry.id}, onProgress),
-                lambda result: self._onModelChecked(entry.id, result),
-            )
-
-    def _onModelChecked(self, modelID, result):
-        self._checked[modelID] = result["text"]
-        (self.log.info if result["good"] else self.log.error)(result["text"])
-        self._fillModels()
-
-    def onDelete(self):
-        from SpineMotionToolsLib.common.catalogue import find_model
-        from SpineMotionToolsLib.common.model_store import delete_model
-
-        entry = find_model(self._selectedModel())
-        if slicer.util.confirmOkCancelDisplay(_("Delete {title} from this computer?").format(title=entry.title)):
-            with slicer.util.tryWithErrorDisplay(_("The model was not deleted."), waitCursor=True):
-                delete_model(entry.id)
-                self._checked.pop(entry.id, None)
-            self._fillModels()
-
-    def onOpenFolder(self):
-        from SpineMotionToolsLib.common.catalogue import find_model, models_folder
-
-        identifier = self._selectedModel()
-        folder = find_model(identifier).folder if identifier else models_folder()
-        if not folder.is_dir():
-            folder = models_folder()
-            os.makedirs(folder, exist_ok=True)
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     # -- check this computer --------------------------------------------------------------------------------------
 
@@ -368,9 +218,9 @@ class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
         return _("an unknown number of MB") if size is None else _("{n} MB").format(n=max(1, round(size / 2**20)))
 
     def checkHere(self):
-        """What this Slicer is: version, paths, models folder."""
+        """What this Slicer is: versions of it and of the extensions, paths, and which weights are here."""
         import SpineMotionToolsLib
-        from SpineMotionToolsLib.common.catalogue import models_folder
+        from SpineMotionToolsLib.common.catalogue import catalogue, models_folder
 
         lines = [
             f"SpineMotionTools {SpineMotionToolsLib.__version__}",
@@ -379,26 +229,60 @@ class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
         ]
         if not str(models_folder()).isascii():
             lines.append(_("The path holds characters beyond ASCII; that is supported."))
+        lines += [f"Weights {identifier}: {self.stateText(identifier)}" for identifier in catalogue()]
+        lines.append(_("Extensions: {list}").format(list=", ".join(self.extensions()) or _("not known")))
         return "\n".join(lines)
+
+    def extensions(self):
+        """The installed extensions, with their revisions where the application tells them."""
+        model = slicer.app.extensionsManagerModel() if hasattr(slicer.app, "extensionsManagerModel") else None
+        if model is None:
+            return []
+        names = model.installedExtensions
+        names = [str(name) for name in (names() if callable(names) else names)]
+        try:
+            revisions = [str((model.extensionMetadata(name) or {}).get("revision", ""))[:7] for name in names]
+        except (AttributeError, TypeError, ValueError):  # an application that does not tell
+            revisions = [""] * len(names)
+        return [f"{name} {revision}".rstrip() for name, revision in zip(names, revisions)]
 
     def checkText(self, result):
         """The result of the job `common.tasks:torch_check` as text."""
-        lines = [f"Python {result['python']}, {result['system']}", f"PyTorch {result['torch']}"]
+        lines = [
+            f"Python {result['python']}, {result['system']}",
+            f"PyTorch {result['torch'] or result['torch_error']}",
+        ]
         for device in result["devices"]:
             state = _("works") if device["works"] else _("does not work: {error}").format(error=device["error"])
+            if "memory_free_gib" in device:
+                state += f", {device['memory_free_gib']} of {device['memory_gib']} GiB free"
             lines.append(f"{device['device']} ({device['name']}): {state}")
         lines.append(f"Threads: {result['threads']}; fast bfloat16: {'yes' if result['fast_bf16_cpu'] else 'no'}")
         lines.append(f"Memory: {result['memory_free_gib']} of {result['memory_gib']} GiB free")
         lines += [f"{name} {version or _('is not installed')}" for name, version in result["packages"].items()]
+        lines.append(f"Free on the disk of the models folder: {result['disk_free_gib']} GiB")
         if not result["temporary_folder_writable"]:
             lines.append(_("The temporary folder cannot be written: free some space or check its permissions."))
+        if not result["models_folder_writable"]:
+            lines.append(_("The models folder cannot be written: check its permissions, or set SPINEMOTION_MODELS."))
         return "\n".join(lines)
 
 
 class SpineMotionToolsTest(ScriptedLoadableModuleTest):
-    """Self test: the catalogue is readable and the panel's texts can be made."""
+    """Self test: reads the catalogue, looks at this computer, and runs a batch over two files when torch is there."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
 
     def runTest(self):
+        self.setUp()
+        self.test_texts()
+        self.test_check()
+        self.setUp()
+        self.test_batch()
+
+    def test_texts(self):
+        """Every set of weights has a license and a state."""
         from SpineMotionToolsLib.common.catalogue import catalogue
 
         logic = SpineMotionToolsLogic()
@@ -406,5 +290,50 @@ class SpineMotionToolsTest(ScriptedLoadableModuleTest):
         for entry in catalogue().values():
             self.assertIn(entry.license.split("<")[0][:10], logic.modelText(entry))
             self.assertTrue(logic.stateText(entry.id))
-        self.assertIn("SpineMotionTools", logic.checkHere())
+        self.assertIn("Weights motion-starter: ", logic.checkHere())
         self.delayDisplay("Catalogue read")
+
+    def test_check(self):
+        """The child process starts and tells what this computer offers, with or without torch."""
+        from SpineMotionToolsLib.common.jobs import run_job
+
+        found = run_job("common.tasks:torch_check", {})
+        self.assertIn(f"Python {found['python']}", SpineMotionToolsLogic().checkText(found))
+        self.assertTrue(found["torch"] or found["torch_error"])
+        self.delayDisplay("Computer checked")
+
+    def test_batch(self):
+        """A batch grades a whole scan, lists a broken one, and saves a scene that opens."""
+        import importlib.util
+        import shutil
+        import tempfile
+
+        from SpineMotionToolsLib.batch.job import BatchJob
+        from SpineMotionToolsLib.batch.journal import read_journal, rows_of
+
+        scan = os.path.join(os.path.dirname(slicer.util.modulePath("MotionScore")), "Resources", "Data", "phantom.AIM")
+        if importlib.util.find_spec("torch") is None:
+            self.delayDisplay("PyTorch is not installed: the batch was not tested")
+            return
+        with tempfile.TemporaryDirectory(prefix="SpineMotionTools-") as folder:
+            source, out = os.path.join(folder, "scans"), os.path.join(folder, "results")
+            os.mkdir(source)
+            shutil.copy(scan, os.path.join(source, "whole.AIM"))
+            with open(os.path.join(source, "broken.AIM"), "wb") as file:
+                file.write(b"AIMDATA_V030   broken")
+            parameters = {"task": "motion", "source": source, "out": out, "options": {"stack_height": 4}}
+            job = BatchJob(parameters)
+            try:
+                self.assertEqual(job.wait(), {"rows": 2, "failed": 1})
+            finally:
+                job.close()
+            rows = {row.case: row for row in rows_of(read_journal(out))}
+            self.assertIn("broken.AIM", rows["broken"].error)
+            self.assertIn("grade", rows["whole"].result)
+            if not rows["whole"].scene:
+                from SpineMotionToolsLib.batch.run import add_scene
+
+                add_scene(parameters, rows["whole"])
+            slicer.util.loadScene(os.path.join(out, "whole", "whole.mrb"))
+        self.assertIsNotNone(slicer.mrmlScene.GetFirstNodeByName("whole"))
+        self.delayDisplay("Batch run and its scene opened")

@@ -48,7 +48,7 @@ def test_the_page_fits_and_every_control_says_what_it_does(host):
     assert "folder" in host.ui.batchButton.toolTip
 
 
-def test_a_batch_shows_every_case_and_a_bad_one_does_not_stop_it(host, cases, tmp_path):
+def test_a_batch_shows_every_case_and_a_bad_one_does_not_stop_it(open_module, host, cases, tmp_path):
     pytest.importorskip("torch")
     panel = batch(host, cases, tmp_path / "out")
     assert host.ui.batchButton.text == "Cancel"
@@ -65,7 +65,7 @@ def test_a_batch_shows_every_case_and_a_bad_one_does_not_stop_it(host, cases, tm
 
     host.click("batchSceneButton")
     assert host.app.mrmlScene().GetFirstNodeByName("whole").GetImageData().GetDimensions() == (80, 80, 4)
-    motion = pytest.importorskip("Testing.headless.host").open_module("MotionScore")
+    motion = open_module("MotionScore")
     assert "Grade" in motion.ui.gradeLabel.text  # the module takes the batch's result over
     host.enter()
 
@@ -87,7 +87,7 @@ def test_networks_follow_the_task(host):
 
     host.ui.batchCollapsibleButton.collapsed = False
     host.widget._parameterNode.task = BatchTask.KEYPOINTS
-    assert host.ui.batchModelComboBox.currentText == "Spine radiograph keypoints, starter network"
+    assert host.ui.batchModelComboBox.currentText == "Spine keypoints, starter network"
     assert not host.ui.batchStackHeightSpinBox.visible
 
 
@@ -132,3 +132,42 @@ def test_wrong_weights_are_told_when_they_are_added(host, tmp_path):
     wait(host)
     assert "do NOT fit" in host.ui.modelLabel.text
     assert host.ui.deleteButton.enabled
+
+
+def test_this_computer_is_checked_and_the_text_copied(host):
+    host.click("checkButton")
+    wait(host)
+    text = host.ui.checkText.plainText
+    for word in ("SpineMotionTools", "Slicer", "Weights motion-starter", "Python", "PyTorch", "Memory", "numpy"):
+        assert word in text
+    host.click("copyButton")
+    assert host.app.clipboard().text() == text
+
+
+def test_a_missing_pytorch_is_a_finding_not_a_failure(host):
+    sentence = "PyTorch is not installed or cannot be loaded."
+    found = dict.fromkeys(("memory_gib", "memory_free_gib", "disk_free_gib", "threads"), 1)
+    found |= {"python": "3.12", "system": "Linux", "torch": "", "torch_error": sentence, "devices": [], "packages": {}}
+    found |= {"fast_bf16_cpu": False, "temporary_folder_writable": True, "models_folder_writable": False}
+    text = host.logic.checkText(found)
+    assert sentence in text
+    assert "models folder cannot be written" in text
+
+
+def test_declining_small_packages_is_told_and_changes_nothing(host, cases, tmp_path, monkeypatch):
+    import slicer
+
+    def declined(*arguments, **options):
+        raise RuntimeError("User declined installation")
+
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", declined)
+    panel = batch(host, cases, tmp_path / "out")
+    assert not panel.jobs.running
+    assert "accept the installation" in host.dialogs.texts("error")[-1]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_self_test_passes(open_module, host):
+    open_module("MotionScore")
+    host.run_self_test()

@@ -2,8 +2,8 @@
 
 import importlib.util
 import os
+import subprocess
 
-import slicer
 from slicer.i18n import tr as _
 
 REQUIREMENTS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "Resources", "requirements.txt")
@@ -32,6 +32,11 @@ def ensureSmallPackages() -> None:
         raise DependencyError(
             _("Networks cannot run without these packages. Press Apply again and accept the installation.")
         ) from error
+    except subprocess.CalledProcessError as error:  # the log was shown
+        raise DependencyError(
+            _("Small packages could not be installed. Check the connection and the proxy, restart Slicer, try again.")
+        ) from error
+    importlib.invalidate_caches()
 
 
 def _installTorch() -> None:
@@ -48,8 +53,4 @@ def _installTorch() -> None:
         raise DependencyError(
             _("PyTorch was not installed. Press Apply again, or open the module 'PyTorch Util' and install it there.")
         )
-
-
-def isTesting() -> bool:
-    """True while Slicer runs self tests, when nothing may be installed."""
-    return bool(slicer.app.testingEnabled())
+    importlib.invalidate_caches()

@@ -99,13 +99,15 @@ def run_check(options: argparse.Namespace) -> int:
 
     found = run_job("common.tasks:torch_check", {})
     print(f"SpineMotionTools {SpineMotionToolsLib.__version__}, Python {found['python']}, {found['system']}")
-    print(f"PyTorch {found['torch']}, {found['threads']} threads, fast bfloat16: {_yes(found['fast_bf16_cpu'])}")
+    print(f"PyTorch {found['torch'] or 'cannot be used: ' + found['torch_error']}")
+    print(f"{found['threads']} threads, fast bfloat16: {_yes(found['fast_bf16_cpu'])}")
     print(f"memory {found['memory_gib']} GiB, {found['memory_free_gib']} GiB free")
     for device in found["devices"]:
         print(f"device {device['device']}: {device['name']}, {'works' if device['works'] else device['error']}")
     for package, version in found["packages"].items():
         print(f"{package} {version or 'is not installed'}")
     print(f"temporary folder writable: {_yes(found['temporary_folder_writable'])}")
+    print(f"models folder writable: {_yes(found['models_folder_writable'])}, {found['disk_free_gib']} GiB free there")
     return DONE
 
 

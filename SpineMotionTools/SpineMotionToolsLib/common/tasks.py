@@ -6,11 +6,13 @@ They run in a child process, where a broken PyTorch does no harm and a slow conn
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from SpineMotionToolsLib.common.errors import DependencyError
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 
 PACKAGES = ("numpy", "scipy", "SimpleITK", "PIL", "safetensors", "h5py", "pydicom", "highdicom", "psutil", "av", "cv2")
@@ -19,30 +21,37 @@ PACKAGES = ("numpy", "scipy", "SimpleITK", "PIL", "safetensors", "h5py", "pydico
 def torch_check(parameters: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
     """What this computer offers to the networks: versions, devices, memory, and one product computed on each device.
 
-    Takes no parameters. Raises DependencyError when PyTorch is missing or broken.
+    Takes no parameters. A missing or broken PyTorch is a finding too: "torch" is then empty and "torch_error" says why.
     """
     from SpineMotionToolsLib.common import engine
+    from SpineMotionToolsLib.common.catalogue import models_folder
 
     progress(0, 3, "Loading PyTorch")
-    torch = engine.import_torch()
-    names = [
-        "cpu",
-        *(f"cuda:{n}" for n in range(torch.cuda.device_count())),
-        *["mps"] * torch.backends.mps.is_available(),
-    ]
-    progress(1, 3, "Trying the devices")
-    devices = [_try_device(torch, name) for name in names]
+    version, error, devices = "", "", []
+    try:
+        torch = engine.import_torch()
+        version = torch.__version__
+        names = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+        names += ["mps"] * torch.backends.mps.is_available()
+        progress(1, 3, "Trying the devices")
+        devices = [_try_device(torch, name) for name in names]
+    except DependencyError as problem:
+        error = str(problem)
     progress(2, 3, "Reading versions")
+    temporary = Path(tempfile.gettempdir())
     return {
         "python": sys.version.split()[0],
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
-        "torch": torch.__version__,
+        "torch": version,
+        "torch_error": error,
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": devices,
         "threads": engine.default_threads(),
         "fast_bf16_cpu": engine.has_fast_bf16(),
         **_memory(),
-        "temporary_folder_writable": _writable(Path(tempfile.gettempdir())),
+        "temporary_folder_writable": _writable(temporary),
+        "models_folder_writable": _writable(_existing(models_folder())),
+        "disk_free_gib": round(shutil.disk_usage(_existing(models_folder())).free / 2**30, 1),
     }
 
 
@@ -72,7 +81,9 @@ def _try_device(torch: Any, name: str) -> dict[str, Any]:
     try:
         if name.startswith("cuda"):
             properties = torch.cuda.get_device_properties(name)
-            found |= {"name": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
+            free, total = torch.cuda.mem_get_info(name)
+            found |= {"name": properties.name, "memory_gib": round(total / 2**30, 1)}
+            found |= {"memory_free_gib": round(free / 2**30, 1)}
         product = torch.ones(8, 8, device=name) @ torch.ones(8, 8, device=name)
         found["works"] = bool((product == 8).all())
     except RuntimeError as error:  # a card that this PyTorch build does not know
@@ -96,6 +107,11 @@ def _memory() -> dict[str, float]:
 
     memory = psutil.virtual_memory()
     return {"memory_gib": round(memory.total / 2**30, 1), "memory_free_gib": round(memory.available / 2**30, 1)}
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists: where it would be made."""
+    return folder if folder.is_dir() or folder.parent == folder else _existing(folder.parent)
 
 
 def _writable(folder: Path) -> bool:
