@@ -102,6 +102,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # -- life cycle -----------------------------------------------------------------------------------------------
 
     def cleanup(self):
+        self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.jobs.cancel()
         self.review.close()
         self.removeObservers()

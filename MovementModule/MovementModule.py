@@ -110,6 +110,7 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # -- life cycle -----------------------------------------------------------------------------------------------
 
     def cleanup(self):
+        self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.jobs.cancel()
         self.marks.close()
         self.removeObservers()

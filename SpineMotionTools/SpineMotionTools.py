@@ -85,6 +85,7 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # -- life cycle -----------------------------------------------------------------------------------------------
 
     def cleanup(self):
+        self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.jobs.cancel()
         self.batch.close()
         self.removeObservers()
@@ -172,7 +173,7 @@ class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
     def modulePurpose(self, name):
         return {
             "MotionScore": _("motion artifacts of HR-pQCT scans, graded 1 to 5"),
-            "SpineNetModule": _("vertebrae and discs in spine MRI: found, labelled, measured, graded"),
+            "SpineNetModule": _("vertebrae and discs in spine MRI: found, labeled, measured, graded"),
             "KeypointModule": _("vertebral corners and Cobb angles in spine radiographs"),
             "MovementModule": _("walking adults and moving infants in videos"),
         }[name]

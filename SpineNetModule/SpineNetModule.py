@@ -111,6 +111,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # -- life cycle -----------------------------------------------------------------------------------------------
 
     def cleanup(self):
+        self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.jobs.cancel()
         self.corrections.stopDrawing()
         self.removeObservers()

@@ -91,6 +91,7 @@ class DoublerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def cleanup(self):
+        self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.removeObservers()
 
     def enter(self):
