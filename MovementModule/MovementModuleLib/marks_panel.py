@@ -176,6 +176,8 @@ class MarksPanel(VTKObservationMixin):
         video = self._module.video()
         if video is None or caller is not self.node():
             return
+        if self._shown is None or self._shown[0] != caller.GetID():
+            return  # not shown yet: what the node holds was never seen
         if self._isShown(caller, self._mark.read(video, caller)):
             return
         if self._edited is None:
@@ -190,9 +192,11 @@ class MarksPanel(VTKObservationMixin):
         video = self._module.video()
         if video is None or node is not self.node():
             return
-        self._place(video, node, frame, self._mark.read(video, node))
+        value = self._mark.read(video, node)
+        self._shown = (node.GetID(), value)
+        self._place(node, frame, value)
 
-    def _place(self, video, node, frame, value):
+    def _place(self, node, frame, value):
         from SpineMotionToolsLib.scene import video_marks
 
         placed = video_marks.placed(node)
@@ -212,7 +216,7 @@ class MarksPanel(VTKObservationMixin):
             placed = video_marks.placed(node)
             value = video_marks.known_at(self.kind, video.frame, placed, found, 10**6) or self._mark.first(video)
             self._parameters.showMarks = True
-            self._place(video, node, video.frame, value)
+            self._place(node, video.frame, value)
             self._module.logic.showVideo(video, self._parameters.activation)
 
     def onRemove(self):

@@ -63,10 +63,10 @@ def show_result(scene, video: SceneVideo, result: Result) -> ResultNodes:
         chart=ensure("vtkMRMLPlotChartNode", "chart"),
     )
     made.result.SetText(json.dumps(result.to_json()))
-    nodes.fill_table(made.overall, overall_table(result))
-    nodes.fill_table(made.clips, for_reading(result.to_table()))
+    _fill_table(made.overall, overall_table(result))
+    _fill_table(made.clips, for_reading(result.to_table()))
     if made.energy is not None:
-        nodes.fill_table(made.energy, for_reading(result.energy_table()))
+        _fill_table(made.energy, for_reading(result.energy_table()))
     fill_chart(scene, made.chart, result, video.duration_s, name)
     written = [(role, getattr(made, role)) for role in ROLES if getattr(made, role) is not None]
     for role, node in written:
@@ -74,6 +74,12 @@ def show_result(scene, video: SceneVideo, result: Result) -> ResultNodes:
         nodes.mark_result(node, video.sequence, f"{system} {role}")
     nodes.put_in_case_folder(scene, video.sequence, [*(node for _, node in written), *_tables(made.chart)])
     return made
+
+
+def _fill_table(node, table: Table) -> None:
+    nodes.fill_table(node, table)
+    for column in table.columns:
+        node.SetColumnTitle(column.name, column.title)
 
 
 FIRST_COLUMNS = ("start", "end", "P(ASD)", "P(non-ASD)", "pred")

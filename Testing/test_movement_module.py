@@ -1,0 +1,477 @@
+"""The Movement Videos module as a user meets it: its real panel, logic and file reader on a real scene."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from Testing.movement_samples import gait_result, movement_result
+
+pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = REPOSITORY / "MovementModule" / "Resources" / "Data"
+pytest.importorskip("av", reason="needs PyAV")
+
+
+@pytest.fixture
+def host(open_module):
+    return open_module("MovementModule")
+
+
+@pytest.fixture
+def walk(host):
+    """The sample walk, chosen in the panel."""
+    host.click("sampleWalkButton")
+    return host.widget.video()
+
+
+@pytest.fixture
+def infant(host):
+    """The sample infant, chosen in the panel."""
+    host.click("sampleInfantButton")
+    return host.widget.video()
+
+
+def parameters(host):
+    return host.widget._parameterNode
+
+
+def finish(host, video, result):
+    """What the panel does when a job has ended with this result."""
+    host.widget._finish(
+        video.sequence.GetID(), "failed", {"result": result.to_json(), "files": {}}, host.widget._onScored
+    )
+    host.process()
+
+
+def wait(host):
+    host.wait(lambda: not host.widget.jobs.running, timeout=300)
+
+
+def drag_region(host, box):
+    """Move the region as a user's hand would: the node changes, then rests."""
+    node = host.widget.marks.node()
+    x1, y1, x2, y2 = box
+    node.SetCenterWorld(-(x1 + x2) / 2, -(y1 + y2) / 2, 0)
+    node.SetSizeWorld(x2 - x1, y2 - y1, 20)
+    host.process(0.4)
+
+
+# -- the panel ----------------------------------------------------------------------------------------------------
+
+
+def test_fresh_panel_says_what_is_missing(host):
+    assert not host.ui.applyButton.enabled
+    assert "video" in host.ui.applyButton.toolTip
+    assert "Not scored yet" in host.ui.answerLabel.text
+    assert host.violations(325) == []
+
+
+@pytest.mark.parametrize("task", ["walk", "infant"])
+def test_panel_fits_when_everything_is_open(host, task, request):
+    video = request.getfixturevalue(task)
+    host.ui.advancedCollapsibleButton.collapsed = False
+    host.ui.logCollapsibleButton.collapsed = False
+    finish(host, video, gait_result() if task == "walk" else movement_result())
+    assert host.violations(325) == []
+
+
+def test_the_task_shows_only_its_own_controls(host, walk):
+    assert host.ui.gaitWidget.visible
+    assert not host.ui.infantWidget.visible
+    parameters(host).task = type(parameters(host).task)("movements")
+    assert host.ui.infantWidget.visible
+    assert not host.ui.gaitWidget.visible
+    assert host.ui.placeButton.text == "Place here"
+
+
+# -- loading ------------------------------------------------------------------------------------------------------
+
+
+def test_a_dropped_video_becomes_a_sequence_with_a_browser(host, tmp_path):
+    import slicer
+    from SpineMotionToolsLib.scene.video import original_path
+
+    path = tmp_path / "häuser 01.MP4"
+    shutil.copy(DATA / "WalkPhantom.mp4", path)
+    sequence = slicer.util.loadNodeFromFile(str(path))
+    video = host.logic.videoOf(sequence)
+    assert sequence.GetClassName() == "vtkMRMLSequenceNode"
+    assert (sequence.GetIndexName(), sequence.GetIndexUnit()) == ("time", "s")
+    assert original_path(sequence) == path
+    assert video.frames == tuple(range(0, 180, 2))
+    assert video.browser.GetProxyNode(sequence).GetClassName() == "vtkMRMLVectorVolumeNode"
+    assert video.times_s()[-1] == pytest.approx(178 / 30, abs=1e-3)
+
+
+def test_frames_are_upright_and_not_mirrored_in_the_axial_view(host, tmp_path, app):
+    from SpineMotionToolsLib.common.video_writing import write_video
+
+    picture = np.full((120, 160, 3), 40, np.uint8)
+    picture[:40, :50], picture[:40, -50:], picture[-40:, :50] = (250, 0, 0), (0, 0, 250), (0, 250, 0)
+    write_video(tmp_path / "corners.mp4", [picture] * 4, 10)
+    host.logic.loadVideo(str(tmp_path / "corners.mp4"))
+    view = app.layoutManager().sliceWidget("Red").sliceView()
+    seen = view.image()
+    rows, columns = np.nonzero(seen.max(axis=2) > 20)
+    corners = [seen[rows.min() + 20, columns.min() + 20], seen[rows.min() + 20, columns.max() - 20]]
+    corners.append(seen[rows.max() - 20, columns.min() + 20])
+    assert [int(np.argmax(corner)) for corner in corners] == [0, 2, 1]  # red, blue, green
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("empty.mp4", b"", "empty"),
+        ("cut.mov", b"\0\0\0\x18ftypqt  " + b"\0" * 60, "cut"),
+        ("text.avi", b"hello", "text"),
+    ],
+)
+def test_what_is_no_video_is_a_sentence(host, tmp_path, name, content, word, scene):
+    import slicer
+
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RuntimeError, match=name.replace(".", r"\.")) as refused:
+        slicer.util.loadNodeFromFile(str(tmp_path / name))
+    assert word in str(refused.value)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 0
+
+
+def test_missing_pyav_is_a_sentence_that_names_it(host, tmp_path, monkeypatch):
+    import importlib.util
+
+    import slicer
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "av" else find(name, *a))
+    with pytest.raises(RuntimeError, match=r"package av\. Try again and accept"):
+        slicer.util.loadNodeFromFile(str(DATA / "WalkPhantom.mp4"))
+    assert any("av>=" in text for text in host.dialogs.texts())
+
+
+def test_a_moved_original_is_told_and_can_be_found_again(host, tmp_path, app):
+    path = tmp_path / "walk.mp4"
+    shutil.copy(DATA / "WalkPhantom.mp4", path)
+    parameters(host).inputVideo = host.logic.loadVideo(str(path))
+    assert host.ui.applyButton.enabled
+    path.rename(tmp_path / "moved.mp4")
+    host.widget._updateControls()
+    assert not host.ui.applyButton.enabled
+    assert "Locate file" in host.ui.videoLabel.text
+    app.dialogs.answer(str(DATA / "InfantPhantom.mp4"))
+    host.click("locateButton")
+    assert "another video" in str(host.dialogs.texts())
+    app.uncaught.clear()
+    app.dialogs.answer(str(tmp_path / "moved.mp4"))
+    host.click("locateButton")
+    assert host.ui.applyButton.enabled
+
+
+@pytest.mark.parametrize("name", ["WalkPhantom", "InfantPhantom"])
+def test_sample_data_has_both_videos(host, app, scene, name):
+    from Testing.headless.sampledata import press
+
+    app.startup_completed()
+    press(name)
+    assert scene.GetFirstNodeByClass("vtkMRMLSequenceNode").GetName() == name
+
+
+# -- results ------------------------------------------------------------------------------------------------------
+
+
+def test_a_walk_shows_both_probabilities_tables_and_plot(host, walk, app):
+    finish(host, walk, gait_result())
+    assert "P(ASD) 0.76" in host.ui.answerLabel.text
+    assert "P(non-ASD) 0.24" in host.ui.answerLabel.text
+    assert "phantom-trained" in host.ui.warningsLabel.text
+    node = parameters(host)
+    assert node.clipTable.GetNumberOfRows() == 3
+    assert node.overallTable.GetTable().GetValueByName(1, "value").ToString() == "0.760"
+    assert "starter" in node.chart.GetTitle()
+    assert json.loads(node.clipTable.GetAttribute("SpineMotionTools.Provenance"))["system"] == "gait"
+    chart = app.layoutManager().plotWidget(0).mrmlPlotViewNode().GetPlotChartNodeID()
+    assert chart == node.chart.GetID()
+
+
+def test_an_infant_shows_all_three_patterns_and_the_scope(host, infant):
+    finish(host, infant, movement_result())
+    text = host.ui.answerLabel.text
+    assert "Fidgety movements" in text
+    assert all(f"P({name}" in text for name in ("WMs", "FMs", "PR"))
+    assert "cramped" in text
+    assert parameters(host).energyTable.GetNumberOfRows() == 3
+    assert parameters(host).chart.GetNumberOfPlotSeriesNodes() == 4  # three patterns and the cursor
+
+
+def test_not_scored_says_why_at_the_top(host, walk):
+    finish(host, walk, gait_result(scored=False))
+    assert "Not scored" in host.ui.answerLabel.text
+    assert "Frame rate: 3 frames/s" in host.ui.warningsLabel.text
+    assert not host.ui.clipTableView.visible
+    assert not host.ui.activationButton.enabled
+
+
+def test_cursor_and_words_follow_the_slider(host, walk):
+    from SpineMotionToolsLib.scene import video_results
+
+    finish(host, walk, gait_result())
+    host.widget._seekWidget.setSelectedItemNumber(20)
+    cursor = parameters(host).chart.GetNthPlotSeriesNode(3).GetTableNode().GetTable().GetColumnByName("now")
+    assert cursor.GetValue(0) == cursor.GetValue(1) == pytest.approx(40 / 30, abs=1e-3)
+    assert "P(ASD) 0.80" in host.ui.timeLabel.text
+    assert video_results.clip_at(gait_result(), 40 / 30) == 1
+    host.widget._seekWidget.setSelectedItemNumber(80)  # after the last clip
+    assert "between scored clips" in host.ui.timeLabel.text
+
+
+def test_clicking_a_row_or_a_point_goes_to_its_clip(host, walk):
+    finish(host, walk, gait_result())
+    host.ui.clipTableView.selectRow(2)
+    host.process(0.1)
+    assert host.widget.video().time_s == pytest.approx(2.0, abs=0.07)
+    chart = parameters(host).chart
+    host.logic.goToPlotPoint(parameters(host), chart.GetNthPlotSeriesNodeID(0), 3)
+    assert host.widget.video().time_s == pytest.approx(1.0, abs=0.07)
+    host.logic.goToPlotPoint(parameters(host), chart.GetNthPlotSeriesNodeID(1), 0)  # the band leads nowhere
+    assert host.widget.video().time_s == pytest.approx(1.0, abs=0.07)
+
+
+def test_each_video_and_task_keeps_its_own_result(host, walk):
+    finish(host, walk, gait_result())
+    host.click("sampleInfantButton")
+    assert "Not scored yet" in host.ui.answerLabel.text
+    finish(host, host.widget.video(), movement_result())
+    parameters(host).inputVideo = walk.sequence
+    assert "Not scored yet" in host.ui.answerLabel.text  # the task is still the infant's
+    parameters(host).task = type(parameters(host).task)("gait")
+    assert "P(ASD) 0.76" in host.ui.answerLabel.text
+
+
+def test_result_reference_and_choices_survive_saving_and_loading(host, walk, tmp_path):
+    from SpineMotionToolsLib.scene.video import original_path
+
+    parameters(host).ageWeeks = 12.5
+    finish(host, walk, gait_result())
+    host.click("placeButton")
+    drag_region(host, (40, 50, 100, 200))
+    path = host.save_scene(tmp_path / "scene.mrb")
+    host.close_scene()
+    assert "Not scored yet" in host.ui.answerLabel.text
+    host.load_scene(path)
+    assert "P(ASD) 0.76" in host.ui.answerLabel.text
+    assert original_path(parameters(host).inputVideo) == DATA / "WalkPhantom.mp4"
+    assert parameters(host).ageWeeks == 12.5
+    assert host.ui.applyButton.enabled
+    assert host.logic.requestOf(parameters(host)).regions[0] == pytest.approx([40, 50, 100, 200], abs=0.5)
+    host.widget._seekWidget.setSelectedItemNumber(20)
+    assert "P(ASD) 0.80" in host.ui.timeLabel.text
+    chart = parameters(host).chart
+    assert chart.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows() == 9
+
+
+def test_exports(host, walk, app, tmp_path):
+    finish(host, walk, gait_result())
+    app.dialogs.answer(str(tmp_path))
+    host.click("exportCsvButton")
+    app.dialogs.answer(str(tmp_path / "report.html"))
+    host.click("exportReportButton")
+    clips = (tmp_path / "WalkPhantom_gait_clips.csv").read_text(encoding="utf-8")
+    assert clips.count("\n") == 4
+    assert "P(ASD)" in clips
+    assert "phantom-trained" in (tmp_path / "report.html").read_text(encoding="utf-8") or "starter" in (
+        tmp_path / "report.html"
+    ).read_text(encoding="utf-8")
+
+
+# -- drawing ------------------------------------------------------------------------------------------------------
+
+
+def test_a_dragged_region_is_kept_for_its_frame_and_can_be_undone(host, walk):
+    host.click("placeButton")
+    assert parameters(host).patientBy.value == "region"
+    drag_region(host, (60, 80, 120, 220))
+    host.widget._seekWidget.setSelectedItemNumber(30)
+    drag_region(host, (160, 80, 220, 220))
+    regions = host.logic.requestOf(parameters(host)).regions
+    assert list(regions) == [0, 60]
+    assert regions[0] == pytest.approx([60, 80, 120, 220], abs=0.5)
+    assert "0.0, 2.0 s" in host.ui.marksLabel.text
+    host.click("removeButton")
+    assert list(host.logic.requestOf(parameters(host)).regions) == [0]
+    host.click("undoButton")
+    assert list(host.logic.requestOf(parameters(host)).regions) == [0, 60]
+    host.click("undoButton")
+    host.click("undoButton")
+    host.click("undoButton")
+    assert host.logic.requestOf(parameters(host)).regions == {}
+    assert not host.ui.undoButton.enabled
+
+
+def test_found_boxes_follow_the_video_and_become_regions_when_dragged(host, walk):
+    finish(host, walk, gait_result())
+    host.widget._seekWidget.setSelectedItemNumber(10)
+    node, video = host.widget.marks.node(), host.widget.video()
+    assert host.widget.marks._mark.read(video, node) == pytest.approx([30, 40, 90, 220], abs=0.5)
+    assert parameters(host).patientBy.value == "motion"
+    host.widget._seekWidget.setSelectedItemNumber(60)
+    assert host.widget.marks._mark.read(video, node) == pytest.approx([130, 40, 190, 220], abs=0.5)
+    drag_region(host, (125, 40, 195, 225))
+    assert parameters(host).patientBy.value == "region"
+    assert list(host.logic.requestOf(parameters(host)).regions) == [120]
+    host.widget._seekWidget.setSelectedItemNumber(89)  # nobody was found there
+    assert not node.GetDisplayVisibility()
+
+
+def test_a_region_only_points_at_the_patient_when_motion_finds_persons(host, walk):
+    host.click("placeButton")
+    drag_region(host, (60, 80, 120, 220))
+    parameters(host).patientBy = type(parameters(host).patientBy)("motion")
+    person = host.logic.requestOf(parameters(host)).parameters("walk.mp4")["person"]
+    assert person["click"] == pytest.approx((0.0, 90, 150), abs=0.5)
+    assert "points at the patient" in host.ui.marksLabel.text
+
+
+def test_torso_points_are_dragged_in_the_view(host, infant, app):
+    view = app.layoutManager().sliceWidget("Red").sliceView()
+    host.click("placeButton")
+    node = host.widget.marks.node()
+    assert [node.GetNthControlPointLabel(i) for i in range(4)] == [
+        "right shoulder",
+        "left shoulder",
+        "right hip",
+        "left hip",
+    ]
+    view.image()
+    before = np.array(host.logic.requestOf(parameters(host)).torso[0])
+    x, y = view.xy(node.GetNthControlPointPositionWorld(3))
+    view.drag((x, y), (x + 20, y - 10))
+    host.process(0.4)
+    after = np.array(host.logic.requestOf(parameters(host)).torso[0])
+    assert np.abs(after[:3] - before[:3]).max() < 0.1
+    assert (after[3] - before[3])[0] > 5
+    assert (after[3] - before[3])[1] > 2  # down in the view is down in the picture
+    assert parameters(host).torsoBy.value == "manual"
+
+
+def test_outline_is_a_polygon_in_the_picture(host, infant):
+    parameters(host).background = type(parameters(host).background)("outline")
+    host.click("outlineButton")
+    outline = np.array(host.logic.requestOf(parameters(host)).parameters("x.mp4")["infant"]["outline"])
+    assert outline.min() > 0
+    assert outline[:, 0].max() < 320
+    assert np.ptp(outline, axis=0) == pytest.approx([0.84 * 320, 0.84 * 240], rel=0.05)
+
+
+def test_hiding_what_was_drawn(host, walk):
+    host.click("placeButton")
+    node = host.widget.marks.node()
+    assert node.GetDisplayVisibility()
+    host.click("showMarksCheckBox")
+    assert not node.GetDisplayVisibility()
+
+
+def test_age_that_was_not_entered_is_none(host, infant):
+    assert host.logic.requestOf(parameters(host)).ageWeeks is None
+    assert host.ui.ageSpinBox.text == "not entered"
+    host.ui.ageSpinBox.value = 12.0
+    assert host.logic.requestOf(parameters(host)).ageWeeks == 12.0
+
+
+# -- jobs ---------------------------------------------------------------------------------------------------------
+
+
+def test_apply_turns_into_cancel_and_the_scene_stays_as_it_was(host, walk, scene):
+    before = scene.GetNumberOfNodes()
+    host.click("applyButton")
+    assert host.ui.applyButton.text == "Cancel"
+    assert not host.ui.activationButton.enabled
+    host.click("applyButton")
+    assert host.ui.applyButton.text == "Apply"
+    assert "Cancelled" in host.ui.statusLabel.text
+    assert scene.GetNumberOfNodes() == before
+
+
+def test_closing_the_scene_stops_the_work(host, walk):
+    host.click("applyButton")
+    host.close_scene()
+    assert not host.widget.jobs.running
+    assert host.ui.applyButton.text == "Apply"
+
+
+def test_removing_the_video_while_it_is_scored_discards_the_result(host, walk, scene):
+    identifier = walk.sequence.GetID()
+    scene.RemoveNode(walk.sequence)
+    host.widget._finish(identifier, "failed", {"result": gait_result().to_json(), "files": {}}, host.widget._onScored)
+    assert "removed" in host.ui.logText.plainText
+
+
+def test_wrong_weights_are_a_sentence(host, walk, tmp_path):
+    (tmp_path / "best.ckpt").write_bytes(b"<html>not found</html>")
+    parameters(host).gaitModel = str(tmp_path / "best.ckpt")
+    host.click("applyButton")
+    wait(host)
+    assert "best.ckpt" in host.ui.statusLabel.text
+    assert "Not scored yet" in host.ui.answerLabel.text
+
+
+@pytest.mark.slow
+def test_panel_console_and_terminal_give_the_same_numbers(host, walk, tmp_path):
+    from SpineMotionToolsLib.cli import main
+
+    host.click("applyButton")
+    wait(host)
+    shown = host.widget.result()
+    assert shown.answer == "ASD"
+    again = host.logic.score(str(DATA / "WalkPhantom.mp4"), task="gait", show=False)
+    assert [clip.logit for clip in again.clips] == [clip.logit for clip in shown.clips]
+    assert main(["gait", "score", str(DATA / "WalkPhantom.mp4"), "--out", str(tmp_path), "--no-report"]) == 0
+    written = json.loads((tmp_path / "WalkPhantom.json").read_text(encoding="utf-8"))
+    assert [clip["logit"] for clip in written["clips"]] == [clip.logit for clip in shown.clips]
+
+
+@pytest.mark.slow
+def test_activation_is_an_overlay_in_step_with_the_video(host, walk, scene, app, tmp_path):
+    import slicer
+
+    finish(host, walk, gait_result())
+    host.click("activationButton")
+    wait(host)
+    assert parameters(host).activation.GetNumberOfDataNodes() == len(walk.frames)
+    composite = scene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
+    overlay = scene.GetNodeByID(composite.GetForegroundVolumeID())
+    host.widget._seekWidget.setSelectedItemNumber(20)
+    first = slicer.util.arrayFromVolume(overlay).copy()
+    host.widget._seekWidget.setSelectedItemNumber(60)
+    assert not np.array_equal(first, slicer.util.arrayFromVolume(overlay))
+    host.ui.activationOpacitySlider.value = 0.3
+    assert composite.GetForegroundOpacity() == pytest.approx(0.3)
+    path = host.save_scene(tmp_path / "scene.mrb")
+    host.close_scene()
+    host.load_scene(path)
+    assert parameters(host).activation.GetNumberOfDataNodes() == len(walk.frames)
+
+
+@pytest.mark.slow
+def test_exported_video_hides_faces(host, walk, app, tmp_path):
+    from SpineMotionToolsLib.common.video import open_video
+
+    finish(host, walk, gait_result())
+    app.dialogs.answer(str(tmp_path / "overlay.mp4"))
+    host.click("exportVideoButton")
+    wait(host)
+    original, written = open_video(DATA / "WalkPhantom.mp4"), open_video(tmp_path / "overlay.mp4")
+    assert len(written) == len(original)
+    detail = [
+        np.abs(np.diff(video.picture(20)[100:, :, 0].astype(float), axis=0)).mean() for video in (original, written)
+    ]
+    assert detail[1] < 0.8 * detail[0]
+
+
+@pytest.mark.slow
+def test_self_test(open_module):
+    open_module("MovementModule").run_self_test()
