@@ -4,7 +4,6 @@ three).
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from fractions import Fraction
@@ -16,9 +15,7 @@ from SpineMotionToolsLib.common.video_writing import write_video
 from SpineMotionToolsLib.gait import clips, folds, patients, scores
 
 from Testing.golden.case import Case
-from Testing.golden.seeded_weights import seeded_array, seeded_image
-
-CONTRACTS = Path(scores.__file__).parent / "contracts"
+from Testing.golden.seeded_weights import fill_torch, seeded_image
 
 
 def arguments(case: Case) -> dict:
@@ -66,7 +63,7 @@ def clip_list(case: Case) -> dict:
     a = arguments(case)
     out = {}
     for numerator, denominator in a["durations"]:
-        times = clips.clip_times(Fraction(numerator, denominator), Fraction(str(a["clip"])))
+        times = clips.clip_times(Fraction(numerator, denominator), Fraction(a["clip"]))
         out[f"clips_{numerator}_{denominator}"] = np.array([[float(s), float(e)] for s, e in times])
     return out
 
@@ -91,13 +88,7 @@ def network(case: Case) -> dict:
     batch = torch.from_numpy(_batch(a["batch"]))
     early = re.fullmatch(r"early_fusion_t(\d+)", name)
     net = networks.build("early_fusion" if early else name, frames=batch.shape[2])
-    gain = float(a.get("gain", case.gain))
-    contract = json.loads((CONTRACTS / f"{a['network']}.json").read_text())
-    state = {
-        key.removeprefix("model."): torch.from_numpy(np.asarray(seeded_array(key, tuple(spec["shape"]), gain)))
-        for key, spec in contract.items()
-    }
-    net.load_state_dict(state)
+    fill_torch(net, float(a.get("gain", case.gain)), lambda key: f"model.{key}")
     net.eval()
     seen = {}
     for part, module in _parts(net, name).items():

@@ -5,6 +5,7 @@ scores.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from SpineMotionToolsLib.common import body_points, flow
 from SpineMotionToolsLib.movements import adjusting, background, chunks, folds, scores, torso
 
 from Testing.golden.case import Case
-from Testing.golden.seeded_weights import seeded_array, seeded_image
+from Testing.golden.seeded_weights import fill_torch, seeded_array, seeded_image
 
 CONTRACTS = Path(chunks.__file__).parent / "contracts"
 
@@ -223,12 +224,18 @@ def early_stop(case: Case) -> dict:
 
 def two_stream(case: Case) -> dict:
     import torch
-    from SpineMotionToolsLib.movements.networks import TwoStream, variant_of
+    from SpineMotionToolsLib.movements.networks import TwoStream, Variant
 
     a = arguments(case)
-    contract = json.loads((CONTRACTS / f"{a['network']}.json").read_text())
-    shapes = {key: np.empty(spec["shape"], np.int8) for key, spec in contract.items()}
-    net = filled(TwoStream(variant_of(shapes)), a["network"], float(a.get("gain", case.gain)))
+    pictures, flows = (torch.from_numpy(_batch(a[name])) for name in ("imgs", "flows"))
+    kind, depth, original = re.fullmatch(r"gma-(two_stream|[a-z]+_only)_resnet(\d+)(_original)?", a["network"]).groups()
+    variant = Variant(
+        spatial_depth=None if kind == "temporal_only" else int(depth),
+        temporal_depth=None if kind == "spatial_only" else int(depth),
+        fusion="conv1x1" if kind == "two_stream" and not original else "sum",
+        flow_channels=flows.shape[1],
+    )
+    net = fill_torch(TwoStream(variant), float(a.get("gain", case.gain))).eval()
     parts = {}
     for stream in ("spatial", "temporal"):
         for layer in ("maxpool", "layer1", "layer2", "layer3", "layer4"):
@@ -236,7 +243,6 @@ def two_stream(case: Case) -> dict:
                 parts[f"{stream}_{layer}"] = getattr(getattr(net, stream), layer)
     parts |= {name: getattr(net, name) for name in ("conv1x1", "avgpool") if hasattr(net, name)}
     seen = watched(parts)
-    pictures, flows = (torch.from_numpy(_batch(a[name])) for name in ("imgs", "flows"))
     with torch.inference_mode():
         logits = net(pictures, flows)
     return summaries(seen, 1000) | {"logits": logits.numpy()}
