@@ -56,7 +56,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--replace-nan", action="store_true", help="replace voxels that are not numbers")
     group.add_argument("--engine", choices=("torch", "tensorflow"), default="torch", help="tensorflow runs .h5 as is")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: float32")
     group.add_argument("--threads", type=int, metavar="N")
     group.add_argument("--batch-size", "--slice-batch-size", type=int, metavar="N", help="slices at a time")
 
