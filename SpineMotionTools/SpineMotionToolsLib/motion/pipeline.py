@@ -308,7 +308,7 @@ def ahead(work: Callable[[Item], np.ndarray], items: Iterable[Item]) -> Iterator
 def _engine(engine: Engine | str) -> Engine:
     """An engine as given, or one for a device name. What Keras cannot do, the torch engine does with its weights."""
     engine = engine if isinstance(engine, Engine) else Engine(device="auto" if engine == TENSORFLOW else engine)
-    # On CPUs with AVX-512 bf16, deciding close bfloat16 votes again costs what bfloat16 saves (see Docs/performance.md).
+    # Deciding close bfloat16 votes again costs what bfloat16 saves (see Docs/performance.md).
     return replace(engine, precision="float32") if engine.precision == "auto" else engine
 
 
