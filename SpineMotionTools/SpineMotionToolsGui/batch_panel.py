@@ -94,7 +94,8 @@ class BatchPanel:
         table.resizeColumnToContents(1)
         if 0 <= selected < len(self._rows):
             table.selectRow(selected)
-        ui.batchFolderButton.enabled = bool(self._rows)
+        for widget in (table, ui.batchRowLabel, ui.batchOpenRow):
+            widget.visible = bool(self._rows)
 
     def _row(self):
         number = self._ui.batchTable.currentRow()

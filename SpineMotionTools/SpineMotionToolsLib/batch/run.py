@@ -91,6 +91,7 @@ def _row(
         if scenes:
             row = _try_scene(row, journal, task, path)
     except CONCERNS_ALL:
+        _remove_if_empty(folder)
         raise
     except SpineMotionError as error:
         row = Row(name, file, FAILED, error=str(error))
@@ -100,9 +101,13 @@ def _row(
         row = Row(name, file, FAILED, error=f"{path.name} cannot be read: {error.strerror or error}.")
     except Exception as error:  # one case's fault must not cost the others their turn
         row = Row(name, file, FAILED, error=f"A fault in SpineMotionTools: {type(error).__name__}: {error}.")
-    if row.status == FAILED and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    _remove_if_empty(folder)
     return Row(**{**vars(row), "seconds": round(time.monotonic() - started, 1)})
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def add_scene(parameters: Mapping[str, Any], row: Row) -> None:

@@ -93,46 +93,20 @@ def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mappi
 def _gait(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
     from SpineMotionToolsLib.gait.results import GaitResult
 
-    record = _json(folder / f"{safe_name(source.stem)}.json")
-    result = GaitResult.from_json(record)
-    tables = {"clips": result.to_table(), "patient boxes": result.box_table()}
-    _video(scene, name, record, result.provenance, tables, ("start", "P(ASD)"))
+    _video(scene, name, source, GaitResult.from_json(_json(folder / f"{safe_name(source.stem)}.json")))
 
 
 def _movements(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
     from SpineMotionToolsLib.movements.results import MovementResult
 
-    record = _json(folder / f"{safe_name(name)}.json")
-    result = MovementResult.from_json(record)
-    tables = {"seconds": result.to_table(), "movement energy": result.energy_table()}
-    _video(scene, name, record, result.provenance, tables, ("start", "P(FMs)"))
+    _video(scene, name, source, MovementResult.from_json(_json(folder / f"{safe_name(name)}.json")))
 
 
-def _video(scene: Any, name: str, record: dict, provenance: Any, tables: dict, plotted: tuple[str, str]) -> None:
-    """Result, tables and a plot over time; the video itself stays a file."""
-    from SpineMotionToolsLib.scene import nodes
+def _video(scene: Any, name: str, source: Path, result: Any) -> None:
+    from SpineMotionToolsLib.common.video import open_video
+    from SpineMotionToolsLib.scene import video, video_results
 
-    text = scene.AddNewNodeByClass("vtkMRMLTextNode", f"{name} result")
-    text.SetText(json.dumps(record))
-    made = [text]
-    for words, table in tables.items():
-        made.append(scene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} {words}"))
-        nodes.fill_table(made[-1], table)
-    first = next(iter(tables.values()))
-    if first.rows:
-        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", plotted[1])
-        series.SetAndObserveTableNodeID(made[1].GetID())
-        series.SetXColumnName(plotted[0])
-        series.SetYColumnName(plotted[1])
-        series.SetPlotType(series.PlotTypeScatter)
-        chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", f"{name} plot")
-        chart.AddAndObservePlotSeriesNodeID(series.GetID())
-        chart.SetXAxisTitle("Time (s)")
-        chart.SetYAxisTitle(plotted[1])
-        made.append(chart)
-    for node in made:
-        nodes.set_provenance(node, provenance)
-    nodes.put_in_case_folder(scene, made[0], made[1:])
+    video_results.show_result(scene, video.add_video(scene, open_video(source), source, name), result)
 
 
 WRITERS = {"motion": _motion, "spine": _spine, "keypoints": _keypoints, "gait": _gait, "movements": _movements}
