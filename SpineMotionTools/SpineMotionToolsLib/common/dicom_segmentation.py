@@ -22,8 +22,9 @@ from SpineMotionToolsLib.common.dicom_objects import (
     starter_title,
     understandable_errors,
 )
-from SpineMotionToolsLib.common.dicom_source import ON_PLANE_MM, DicomSource, Frame
+from SpineMotionToolsLib.common.dicom_source import DicomSource, Frame
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.geometry import lps_to_ras
 from SpineMotionToolsLib.common.provenance import Provenance
 from SpineMotionToolsLib.common.spine_codes import Code
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 ANATOMICAL_STRUCTURE = Code("91723000", "Anatomical Structure")
+SAME_PLACE_MM = 0.05
 TURNED = 0.02  # largest difference of direction cosines within a series: about one degree
 
 
@@ -46,10 +48,9 @@ class Segment:
 
 
 def segmentation_frames(source: DicomSource) -> list[Frame]:
-    """The images that can hold segments, in the order of the source: all of one orientation, one of each place.
+    """The images that hold segments, in the order of the source: of those that share a place (echoes) the first.
 
-    A place that several images share (echoes, points in time) keeps its first one; the others are given as frames too,
-    but `same_place` tells them. Raises InputError for images without a place or frame of reference.
+    Raises InputError for images without a place or frame of reference, and for a series that is not parallel.
     """
     frames = list(source.frames)
     if not source.first.get("FrameOfReferenceUID") or any(frame.pixel_to_ras is None for frame in frames):
@@ -57,19 +58,18 @@ def segmentation_frames(source: DicomSource) -> list[Frame]:
             "These DICOM images do not state where they lie in the patient (position, orientation and frame of "
             "reference), so no segmentation can refer to them. Export the original series from the PACS or the scanner."
         )
-    axes = frames[0].pixel_to_ras[:3, 2]
-    if any(np.abs(frame.pixel_to_ras[:3, 2] - axes).max() > TURNED for frame in frames):
+    normal = frames[0].pixel_to_ras[:3, 2]
+    if any(np.abs(frame.pixel_to_ras[:3, 2] - normal).max() > TURNED for frame in frames):
         raise InputError("The images of this series are not parallel. Give the files of one parallel series.")
-    return frames
+    places = np.array([_place_mm(frames, frame) for frame in frames])
+    order = np.argsort(places, kind="stable")
+    repeated = order[1:][np.diff(places[order]) < SAME_PLACE_MM]
+    return [frame for number, frame in enumerate(frames) if number not in repeated]
 
 
-def repeated_places(frames: Sequence[Frame]) -> set[int]:
-    """Indices of frames that lie where an earlier one lies."""
-    order = sorted(
-        range(len(frames)), key=lambda n: (round(frames[0].distance_mm(frames[n].pixel_to_ras[:3, 3]), 2), n)
-    )
-    places = [frames[0].distance_mm(frames[n].pixel_to_ras[:3, 3]) for n in order]
-    return {n for n, place, before in zip(order[1:], places[1:], places) if place - before < ON_PLANE_MM}
+def _place_mm(frames: Sequence[Frame], frame: Frame) -> float:
+    """Where a frame lies along the normal of the first one."""
+    return frames[0].distance_mm(frame.pixel_to_ras[:3, 3])
 
 
 def write_segmentation(
@@ -77,7 +77,7 @@ def write_segmentation(
 ) -> Dataset:
     """Write a binary SEG; returns its dataset, for reports to refer to.
 
-    `labels` (frames, rows, columns) holds n + 1 where segment n is, in the order of `segmentation_frames`. Raises
+    `labels` (images, rows, columns) holds n + 1 where segment n is, on the images of `segmentation_frames`. Raises
     InputError when nothing is segmented or the images' headers cannot be referred to, OutputError.
     """
     if not segments or not labels.any():
@@ -97,9 +97,11 @@ def write_segmentation(
         )
         described = [_described(number, segment, algorithm) for number, segment in enumerate(segments, start=1)]
         title = starter_title(title, provenance)
+        frames = segmentation_frames(source)
         dataset = hd.seg.Segmentation(
-            source_images=_normalized(source),
-            pixel_array=labels.astype(np.uint16 if len(segments) > 255 else np.uint8),
+            source_images=_normalized(source, frames),
+            pixel_array=labels,
+            plane_positions=_positions(frames) if len(frames) < len(source.frames) else None,
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=described,
             series_instance_uid=new_uid(),
@@ -136,7 +138,14 @@ def _described(number: int, segment: Segment, algorithm):
     )
 
 
-def _normalized(source: DicomSource) -> list[Dataset]:
+def _positions(frames: Sequence[Frame]) -> list:
+    import highdicom as hd
+
+    positions = [lps_to_ras(frame.pixel_to_ras[:3, 3]).tolist() for frame in frames]
+    return [hd.PlanePositionSequence(hd.CoordinateSystemNames.PATIENT, position) for position in positions]
+
+
+def _normalized(source: DicomSource, frames: Sequence[Frame]) -> list[Dataset]:
     """The headers as highdicom wants them: one text of the orientation, slice thickness, and shared plane groups.
 
     Scanners round the orientation differently from slice to slice, and keep what all frames share in each of them.
@@ -144,19 +153,17 @@ def _normalized(source: DicomSource) -> list[Dataset]:
     if source.is_multi_frame:
         return [_with_shared_groups(source.first)]
     headers = []
-    for header in source.headers:
-        header = _copied(header)
+    for header in (_copied(frame.header) for frame in frames):
         header.ImageOrientationPatient = source.first.ImageOrientationPatient
-        header.SliceThickness = header.get("SliceThickness") or source.first.get("SliceThickness") or _gap_mm(source)
+        header.SliceThickness = header.get("SliceThickness") or source.first.get("SliceThickness") or _gap_mm(frames)
         headers.append(header)
     return headers
 
 
-def _gap_mm(source: DicomSource) -> float:
+def _gap_mm(frames: Sequence[Frame]) -> float:
     """The distance between neighboring images, for headers without a slice thickness; 1 mm where there is one image."""
-    first = source.frames[0]
-    places = np.unique([round(first.distance_mm(frame.pixel_to_ras[:3, 3]), 3) for frame in source.frames])
-    return round(float(np.median(np.diff(places))), 3) if len(places) > 1 else 1.0
+    gaps = np.diff(np.sort([_place_mm(frames, frame) for frame in frames]))
+    return round(float(np.median(gaps)), 3) if len(gaps) else 1.0
 
 
 def _with_shared_groups(header: Dataset) -> Dataset:

@@ -28,7 +28,6 @@ MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
-ON_PLANE_MM = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ class DicomSource:
     @cached_property
     def frames(self) -> tuple[Frame, ...]:
         """Every image, in the order of the files and of the frames in them."""
-        return tuple(frame for header in self.headers for frame in _frames_of(header))
+        return tuple(frame for header in self.headers for frame in frames_of(header))
 
     @property
     def file_tag(self) -> str:
@@ -129,7 +128,8 @@ def _header(path: Path) -> Dataset:
     return header
 
 
-def _frames_of(header: Dataset) -> list[Frame]:
+def frames_of(header: Dataset) -> list[Frame]:
+    """The images of a file by its header."""
     count = int(header.get("NumberOfFrames", 1) or 1)
     shared = _first(header.get("SharedFunctionalGroupsSequence"))
     own = header.get("PerFrameFunctionalGroupsSequence") or []

@@ -17,7 +17,6 @@ from SpineMotionToolsLib.common.dicom_objects import own_code
 from SpineMotionToolsLib.common.dicom_report import LEFT, RIGHT, Choice, Group, Number, Site, write_report
 from SpineMotionToolsLib.common.dicom_segmentation import (
     Segment,
-    repeated_places,
     segmentation_frames,
     write_segmentation,
 )
@@ -137,15 +136,13 @@ def report_groups(spine: Spine, source: DicomSource) -> list[Group]:
 
 
 def _labels(spine: Spine, parts: Sequence[Part], source: DicomSource) -> np.ndarray:
-    """(images, rows, columns): part n as n + 1 on every image of the source."""
+    """(images, rows, columns): part n as n + 1 on the images of `segmentation_frames`."""
     frames = segmentation_frames(source)
     rows, columns = int(source.first.Rows), int(source.first.Columns)
     labels = np.zeros((len(frames), rows, columns), dtype=np.uint8)
-    repeated = repeated_places(frames)
     for number, frame in enumerate(frames):
-        if number not in repeated:
-            box, (i, j, _) = label_image(parts, spine.geometry.index_to_ras, frame.pixel_to_ras, (1, rows, columns))
-            labels[number, j : j + box.shape[1], i : i + box.shape[2]] = box[0]
+        box, (i, j, _) = label_image(parts, spine.geometry.index_to_ras, frame.pixel_to_ras, (1, rows, columns))
+        labels[number, j : j + box.shape[1], i : i + box.shape[2]] = box[0]
     return labels
 
 

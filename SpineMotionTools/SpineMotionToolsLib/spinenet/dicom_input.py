@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from SpineMotionToolsLib.common.dicom_source import frames_of
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.geometry import LPS_TO_RAS
-from SpineMotionToolsLib.common.volumes import Volume, from_image
+from SpineMotionToolsLib.common.volumes import Volume
 
 LOCALIZER_WORDS = ("loc", "scout", "survey", "3-pl", "3pl", "plan")
 T2_ECHO_MS = 60.0
@@ -38,18 +39,24 @@ TAGS = (
     "SamplesPerPixel",
     "SliceThickness",
     "SpacingBetweenSlices",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One DICOM file's place; `position` and `axes` (row and column direction) in LPS mm."""
+    """One image's place; `position` and `axes` (row and column direction) in LPS mm.
+
+    `number`: the instance number, or the frame's number in a file of many; `frame`: its place in the file, from 0.
+    """
 
     path: Path
     number: int
     position: np.ndarray
     axes: np.ndarray
     header: Any
+    frame: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,12 +110,9 @@ def read_series(path: Path, series: str = "") -> tuple[Volume, list[str], list[s
 
     Raises InputError when there is none, with what was found instead.
     """
-    found, multi_frame = _series_at(path)
-    if not found:
-        volume, _ = _largest_multi_frame(multi_frame, path)
-        return volume, [], [f"Read a multi-frame file of {volume.array.shape[0]} frames."]
+    found = _series_at(path)
     chosen = _choose(found, series)
-    warnings, notes = [], [f"Read {chosen.title}, {chosen.plane}, {len(chosen.slices)} files."]
+    warnings, notes = [], [f"Read {chosen.title}, {chosen.plane}, {len(chosen.slices)} images."]
     if chosen.looks_like_localizer:
         warnings.append(f"The {chosen.title} looks like a localizer. Use the full sagittal series.")
     if others := sorted({s.title for s in found if s is not chosen and s.title != chosen.title}):
@@ -120,31 +124,26 @@ def read_series(path: Path, series: str = "") -> tuple[Volume, list[str], list[s
 
 def files_read(path: Path, series: str = "") -> list[Path]:
     """The files whose voxels `read_series` reads; raises InputError as it does."""
-    found, multi_frame = _series_at(path)
-    if found:
-        return [one.path for one in _one_per_place(_choose(found, series), [])]
-    return multi_frame if len(multi_frame) == 1 else [_largest_multi_frame(multi_frame, path)[1]]
+    slices = _one_per_place(_choose(_series_at(path), series), [])
+    return list(dict.fromkeys(one.path for one in slices))
 
 
-def _series_at(path: Path) -> tuple[list[Series], list[Path]]:
-    """Single-frame series below a folder, or the one a file belongs to, and multi-frame files."""
-    found, multi_frame = _scan_files(path)
+def _series_at(path: Path) -> list[Series]:
+    """The series below a folder, or the one a file belongs to; raises InputError when there is none."""
+    found = _scan_files(path)
     if path.is_file():
-        if path in multi_frame:
-            return [], [path]
         found = [s for s in found if any(each.path == path for each in s.slices)] or found
-    if not found and not multi_frame:
+    if not found:
         raise InputError(f"{path.name} holds no DICOM slices. Choose an image file or a folder with one study.")
-    return found, multi_frame
+    return found
 
 
-def _scan_files(path: Path) -> tuple[list[Series], list[Path]]:
-    """Series of single-frame files below a folder (or beside a file), and multi-frame files."""
+def _scan_files(path: Path) -> list[Series]:
+    """Series of the DICOM files below a folder (or beside a file), of one image or many each."""
     import pydicom
 
     files = [path, *path.parent.iterdir()] if path.is_file() else path.rglob("*")
     groups: dict[tuple, list[Slice]] = defaultdict(list)
-    multi_frame: list[Path] = []
     for file in dict.fromkeys(files):
         if not file.is_file() or file.name.startswith(".") or file.name == "DICOMDIR":
             continue
@@ -152,13 +151,9 @@ def _scan_files(path: Path) -> tuple[list[Series], list[Path]]:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
         except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError):
             continue  # notes, thumbnails and the like lie in many exported folders
-        if int(getattr(header, "NumberOfFrames", 1) or 1) > 1:
-            multi_frame.append(file)
-            continue
         if int(getattr(header, "Rows", 0) or 0) == 0:
             continue  # reports, presentation states
-        one = _slice_of(file, header)
-        if one is not None:
+        for one in _slices_of(file, header):
             key = (
                 str(getattr(header, "SeriesInstanceUID", "")),
                 tuple(np.round(one.axes.ravel(), 2)),
@@ -166,11 +161,28 @@ def _scan_files(path: Path) -> tuple[list[Series], list[Path]]:
                 int(header.Columns),
             )
             groups[key].append(one)
-    return [Series(tuple(group)) for group in groups.values()], multi_frame
+    return [Series(tuple(group)) for group in groups.values()]
+
+
+def _slices_of(file: Path, header: Any) -> list[Slice]:
+    """The file's images that say where they lie: itself, or the frames of an enhanced (multi-frame) file."""
+    if not header.get("PerFrameFunctionalGroupsSequence"):
+        several = int(header.get("NumberOfFrames", 1) or 1) > 1  # a film or a stack of captures
+        one = None if several else _slice_of(file, header)
+        return [] if one is None else [one]
+    slices = []
+    for index, frame in enumerate(frames_of(header)):
+        if frame.pixel_to_ras is not None:
+            to_lps = LPS_TO_RAS @ frame.pixel_to_ras
+            column_mm, row_mm = np.linalg.norm(to_lps[:3, :2], axis=0)
+            header.PixelSpacing = [float(row_mm), float(column_mm)]  # each frame has its own place for it
+            axes = (to_lps[:3, :2] / (column_mm, row_mm)).T
+            slices.append(Slice(file, frame.number, to_lps[:3, 3], axes, header, index))
+    return slices
 
 
 def _slice_of(file: Path, header: Any) -> Slice | None:
-    """The file's slice, or None where it does not say where it lies."""
+    """The slice of a file with one image, or None where it does not say where it lies."""
     orientation, position = (getattr(header, tag, None) for tag in ("ImageOrientationPatient", "ImagePositionPatient"))
     if orientation is None or position is None or len(orientation) != 6 or len(position) != 3:
         return None
@@ -253,7 +265,8 @@ def _evenly_spaced(series: Series, slices: list[Slice], warnings: list[str]) -> 
 
 
 def _stack(series: Series, slices: list[Slice], at: np.ndarray, warnings: list[str]) -> Volume:
-    pixels = [_read_pixels(one.path) for one in slices]
+    arrays = {path: _read_pixels(path) for path in dict.fromkeys(one.path for one in slices)}
+    pixels = [arrays[one.path][one.frame] for one in slices]
     if len({p.shape for p in pixels}) > 1:
         raise InputError(f"The slices of {series.title} differ in size. Export the series again, then try again.")
     array = np.empty((at[-1] + 1, *pixels[0].shape), dtype=pixels[0].dtype)
@@ -284,6 +297,7 @@ def _pixel_spacing(series: Series, warnings: list[str]) -> tuple[float, float]:
 
 
 def _read_pixels(path: Path) -> np.ndarray:
+    """(images, rows, columns) of a file."""
     import SimpleITK as sitk
 
     try:
@@ -295,22 +309,4 @@ def _read_pixels(path: Path) -> np.ndarray:
         ) from error
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"{path.name} is a color picture (a screenshot or a report). Choose the original series.")
-    return sitk.GetArrayFromImage(image).reshape(image.GetSize()[1], image.GetSize()[0])
-
-
-def _largest_multi_frame(files: list[Path], path: Path) -> tuple[Volume, Path]:
-    """Of enhanced (multi-frame) MRI files, the largest one that can be read as a volume, and its path."""
-    import SimpleITK as sitk
-
-    volumes = []
-    for file in files:
-        try:
-            volumes.append((from_image(sitk.ReadImage(str(file)), "multi-frame series"), file))
-        except (RuntimeError, InputError):
-            continue
-    if not volumes:
-        raise InputError(
-            f"The multi-frame DICOM in {path.name} could not be read as a volume. "
-            "Open it in 3D Slicer and save it as .nrrd, then try again."
-        )
-    return max(volumes, key=lambda each: each[0].array.size)
+    return sitk.GetArrayFromImage(image).reshape(-1, image.GetSize()[1], image.GetSize()[0])
