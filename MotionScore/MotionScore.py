@@ -93,6 +93,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.attentionButton.connect("clicked(bool)", self.onAttentionButton)
         self.ui.exportCsvButton.connect("clicked(bool)", self.onExportCsv)
         self.ui.exportReportButton.connect("clicked(bool)", self.onExportReport)
+        self.ui.exportDicomButton.connect("clicked(bool)", self.onExportDicom)
         self.ui.gradeTableView.connect("selectionChanged()", self.onTableSelection)
         self.ui.loadUnitComboBox.connect("currentIndexChanged(int)", self.onLoadUnitChanged)
         self._fillLoadUnits()
@@ -181,7 +182,8 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.gradeLabel.text = self.logic.gradeText(result, hidden)
         self.ui.warningsLabel.text = self.logic.warningsText(result)
         self.ui.warningsLabel.visible = bool(self.ui.warningsLabel.text)
-        for button in (self.ui.showPlotButton, self.ui.exportCsvButton, self.ui.exportReportButton):
+        ui = self.ui
+        for button in (ui.showPlotButton, ui.exportCsvButton, ui.exportReportButton, ui.exportDicomButton):
             button.enabled = result is not None and not hidden
         if node:
             self.logic.updateDisplay(node, hidden)
@@ -291,6 +293,13 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
                 self.logic.exportReport(self._parameterNode, path)
                 self.log.info(_("Wrote the report."))
+
+    def onExportDicom(self):
+        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder for the DICOM files"))
+        if folder:
+            with slicer.util.tryWithErrorDisplay(_("The DICOM files were not written."), waitCursor=True):
+                names = self.logic.exportDicom(self._parameterNode, folder)
+                self.log.info(_("Wrote {files}.").format(files=", ".join(names)))
 
     # -- Scanco files ---------------------------------------------------------------------------------------------
 

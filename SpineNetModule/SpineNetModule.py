@@ -104,6 +104,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.exportCsvButton.connect("clicked(bool)", self.onExportCsv)
         self.ui.exportReportButton.connect("clicked(bool)", self.onExportReport)
+        self.ui.exportDicomButton.connect("clicked(bool)", self.onExportDicom)
         self.ui.resultTableView.connect("selectionChanged()", self.onTableSelection)
 
         self.initializeParameterNode()
@@ -208,7 +209,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.resultTableView.visible = ui.tableComboBox.visible = spine is not None
         ui.gradesNoteLabel.text = texts.gradesNote(spine) if spine is not None and shown == "grades" else ""
         ui.gradesNoteLabel.visible = bool(ui.gradesNoteLabel.text)
-        for button in (ui.exportCsvButton, ui.exportReportButton):
+        for button in (ui.exportCsvButton, ui.exportReportButton, ui.exportDicomButton):
             button.enabled = spine is not None
         self.corrections.update()
 
@@ -316,6 +317,13 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
                 self.logic.exportReport(self._parameterNode, path)
                 self.log.info(_("Wrote the report."))
+
+    def onExportDicom(self):
+        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder for the DICOM files"))
+        if folder:
+            with slicer.util.tryWithErrorDisplay(_("The DICOM files were not written."), waitCursor=True):
+                names = self.logic.exportDicom(self._parameterNode, folder)
+                self.log.info(_("Wrote {files}.").format(files=", ".join(names)))
 
 
 class SpineNetModuleTest(ScriptedLoadableModuleTest):

@@ -285,6 +285,20 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
         volume = nodes.volume_of(parameterNode.inputVolume)
         scan_report(self.resultOf(parameterNode), np.transpose(volume.array, (2, 1, 0))).write(path)
 
+    def exportDicom(self, parameterNode, folder):
+        """Write the grades as a DICOM report and list it in Slicer's DICOM database; returns the file names.
+
+        Raises InputError when the scan was not loaded from DICOM.
+        """
+        from SpineMotionToolsGui import dicom
+        from SpineMotionToolsLib.motion.dicom import write_dicom
+
+        source = dicom.sourceOf(parameterNode.inputVolume)
+        path = os.path.join(folder, f"motion-{source.file_tag}-report.dcm")
+        write_dicom(self.resultOf(parameterNode), source, path)
+        dicom.addToDatabase([path])
+        return [os.path.basename(path)]
+
     @staticmethod
     def loadUnit():
         """Unit in which Scanco files are loaded: "native", "density" or "hu"."""

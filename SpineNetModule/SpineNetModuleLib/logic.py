@@ -350,6 +350,22 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
         scan = read_scan(nodes.volume_of(parameterNode.inputVolume))
         spine_report(self.resultOf(parameterNode), scan).write(path)
 
+    def exportDicom(self, parameterNode, folder):
+        """Write a DICOM segmentation and report and list them in Slicer's DICOM database; returns the file names.
+
+        Raises InputError when the scan was not loaded from DICOM.
+        """
+        from SpineMotionToolsGui import dicom
+        from SpineMotionToolsLib.spinenet.dicom import write_dicom
+        from SpineMotionToolsLib.spinenet.editing import edits_of
+
+        spine = self.resultOf(parameterNode)
+        source = dicom.sourceOf(parameterNode.inputVolume)
+        reviewer = dicom.reviewerName() if edits_of(spine) else None
+        paths = write_dicom(spine, source, folder, f"spine-{source.file_tag}", reviewer)
+        dicom.addToDatabase(paths)
+        return [path.name for path in paths]
+
     @staticmethod
     def scanText(volumeNode):
         """What the panel says about the chosen volume."""

@@ -41,40 +41,45 @@ def find_source(path: Path | str) -> DicomSource:
 
 
 def write_dicom(
-    reading: Reading, source: DicomSource, path: Path | str, reviewer: str | None = None, frame: int = 0
+    reading: Reading,
+    source: DicomSource,
+    path: Path | str,
+    reviewer: str | None = None,
+    frame: Frame | None = None,
+    pixels: np.ndarray | None = None,
 ) -> Path:
     """Write the report to a file and return its path.
 
     `reviewer`: name of the person who reviewed the corners; corrected and accepted ones name a person even when nobody
-    is given. `frame`: of a file with several, from 0. Raises InputError for fewer than three vertebrae and for images
-    of another size than the reading's, OutputError.
+    is given. `frame`: the image of a file or series with several. `pixels` (68, 2): the keypoints as (column, row) of
+    the DICOM image where the reading was made from pixels in another order; without it the reading must be of the
+    image's size. Raises InputError for fewer than three vertebrae and for images of another size, OutputError.
     """
     header = source.first
-    if (int(header.get("Rows", 0)), int(header.get("Columns", 0))) != reading.size:
-        raise InputError(
-            f"The DICOM image has {header.get('Columns')} x {header.get('Rows')} pixels and the reading "
-            f"{reading.size[1]} x {reading.size[0]}. Give the image that was read."
-        )
-    if not 0 <= frame < len(source.frames):
-        raise InputError(f"The DICOM image has no frame {frame}; it has {len(source.frames)}, numbered from 0.")
+    if pixels is None:
+        if (int(header.get("Rows", 0)), int(header.get("Columns", 0))) != reading.size:
+            raise InputError(
+                f"The DICOM image has {header.get('Columns')} x {header.get('Rows')} pixels and the reading "
+                f"{reading.size[1]} x {reading.size[0]}. Give the image that was read."
+            )
+        pixels = in_source(reading.points_px, reading.size, reading.turned)[:, ::-1]
     if reviewer is None and (reading.accepted or reading.given or reading.locked):
         reviewer = ""
     path = Path(path)
-    groups = report_groups(reading, source.frames[frame])
+    groups = report_groups(reading, frame or source.frames[0], pixels)
     write_report(path, source, groups, reading.provenance, TITLE, _comments(reading), reviewer)
     return path
 
 
-def report_groups(reading: Reading, frame: Frame) -> list[Group]:
+def report_groups(reading: Reading, frame: Frame, pixels: np.ndarray) -> list[Group]:
     """Every curve of at least 10 degrees from the top, or the largest one when none is."""
     curves = reading.curves or [curve for curve in [reading.main_curve] if curve is not None]
-    return [_curve_group(number, curve, reading, frame) for number, curve in enumerate(curves, start=1)]
+    return [_curve_group(number, curve, reading, frame, pixels) for number, curve in enumerate(curves, start=1)]
 
 
-def _curve_group(number: int, curve: Curve, reading: Reading, frame: Frame) -> Group:
-    source = in_source(reading.points_px, reading.size, reading.turned)[:, ::-1]  # (column, row) of the file
+def _curve_group(number: int, curve: Curve, reading: Reading, frame: Frame, pixels: np.ndarray) -> Group:
     ends = ((curve.upper, UPPER_ENDPLATE), (curve.lower, LOWER_ENDPLATE))
-    lines = tuple(Line(frame, np.array([source[4 * level + corner] for corner in plate])) for level, plate in ends)
+    lines = tuple(Line(frame, pixels[[4 * level + corner for corner in plate]]) for level, plate in ends)
     side = {"left": LEFT, "right": RIGHT}.get(reading.patient_side(curve.convex_to), PICTURE_SIDES[curve.convex_to])
     return Group(
         f"Curve {number}, {curve.upper_name} to {curve.lower_name}",
