@@ -98,6 +98,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.showButton.connect("clicked(bool)", self.onShowButton)
         self.ui.exportFilesButton.connect("clicked(bool)", self.onExportFiles)
         self.ui.exportReportButton.connect("clicked(bool)", self.onExportReport)
+        self.ui.exportDicomButton.connect("clicked(bool)", self.onExportDicom)
         self.ui.curveTableView.connect("selectionChanged()", self.onCurveSelection)
         self.ui.vertebraTableView.connect("selectionChanged()", self.onVertebraSelection)
 
@@ -184,7 +185,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             view.visible = session is not None
         self._showReading(session.reading if session else None)
         self.ui.showButton.enabled = picture is not None
-        for button in (self.ui.exportFilesButton, self.ui.exportReportButton):
+        for button in (self.ui.exportFilesButton, self.ui.exportReportButton, self.ui.exportDicomButton):
             button.enabled = session is not None and not session.busy
         self.correct.update()
 
@@ -309,6 +310,13 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
                 self.logic.exportReport(self.session(), path)
                 self.log.info(_("Wrote the report."))
+
+    def onExportDicom(self):
+        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder for the DICOM files"))
+        if folder:
+            with slicer.util.tryWithErrorDisplay(_("The DICOM files were not written."), waitCursor=True):
+                names = self.logic.exportDicom(self.session(), folder)
+                self.log.info(_("Wrote {files}.").format(files=", ".join(names)))
 
 
 class KeypointModuleTest(ScriptedLoadableModuleTest):

@@ -341,6 +341,26 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
 
         make_report(session.reading, session.radiograph.image).write(path)
 
+    def exportDicom(self, session, folder):
+        """Write the curves as a DICOM report and list it in Slicer's DICOM database; returns the file names.
+
+        Raises InputError when the radiograph was not loaded from DICOM.
+        """
+        from pathlib import Path
+
+        from SpineMotionToolsGui import dicom
+        from SpineMotionToolsLib.keypoints.dicom import write_dicom
+        from SpineMotionToolsLib.scene.keypoints_dicom import dicom_place
+
+        reading, volume = session.reading, session.nodes.volume
+        source = dicom.sourceOf(volume)
+        frame, pixels = dicom_place(session.picture, volume, source, reading.points_px)
+        reviewer = dicom.reviewerName() if reading.accepted or reading.given or reading.locked else None
+        path = Path(folder) / f"keypoints-{source.file_tag}-report.dcm"
+        write_dicom(reading, source, path, reviewer, frame, pixels)
+        dicom.addToDatabase([path])
+        return [path.name]
+
     @staticmethod
     def makeSampleRadiograph():
         """A simulated radiograph of a scoliotic spine as a volume node; made here, nothing is downloaded."""
