@@ -213,7 +213,7 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.jobs.running:
             ready = video is not None and not problem
             ui.applyButton.enabled = ui.findButton.enabled = ready
-            ui.applyButton.toolTip = _("Score the video.") if ready else _("Choose or load a video first.")
+            ui.applyButton.toolTip = problem or (_("Score the video.") if ready else _("Choose or load a video first."))
             ui.activationButton.enabled = ui.exportVideoButton.enabled = ready and self.logic.isScored(result)
         self.results.update(node, result)
         self._showChosen(video)

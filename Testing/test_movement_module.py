@@ -172,6 +172,22 @@ def test_a_moved_original_is_told_and_can_be_found_again(host, tmp_path, app):
     assert host.ui.applyButton.enabled
 
 
+def test_frames_that_came_from_no_file_are_scored_through_one(host, scene, tmp_path):
+    import slicer
+    from SpineMotionToolsLib.common.video import open_video
+
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Plain")
+    for number in range(10):
+        gray = np.full((1, 120, 160), 20 * number, np.uint8)
+        volume = slicer.util.addVolumeFromArray(gray)
+        sequence.SetDataNodeAtValue(volume, f"{number / 25:.3f}")
+        scene.RemoveNode(volume)
+    video = open_video(host.logic._originalOf(sequence, str(tmp_path)))
+    assert (len(video), video.width_px, video.height_px) == (10, 160, 120)
+    assert video.frame_rate_hz == pytest.approx(25)
+    assert video.picture(6).mean() == pytest.approx(120, abs=4)
+
+
 @pytest.mark.parametrize("name", ["WalkPhantom", "InfantPhantom"])
 def test_sample_data_has_both_videos(host, app, scene, name):
     from Testing.headless.sampledata import press
@@ -179,6 +195,16 @@ def test_sample_data_has_both_videos(host, app, scene, name):
     app.startup_completed()
     press(name)
     assert scene.GetFirstNodeByClass("vtkMRMLSequenceNode").GetName() == name
+
+
+def test_long_videos_stay_within_the_budget():
+    from SpineMotionToolsLib.scene.video import BUDGET_BYTES, display_plan
+
+    for seconds in (1, 60, 600, 3600):
+        count = 30 * seconds
+        step, side = display_plan(count, 30.0, (1920, 1080))
+        assert -(-count // step) * 3 * side * side * 1080 / 1920 <= BUDGET_BYTES * 1.01
+    assert display_plan(180, 30.0, (320, 240)) == (2, 480)
 
 
 # -- results ------------------------------------------------------------------------------------------------------

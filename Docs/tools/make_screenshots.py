@@ -6,6 +6,7 @@ Each module has a function here that does what its tutorial says; so the picture
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -15,9 +16,36 @@ sys.path.insert(0, str(REPOSITORY))
 
 def home(headless):
     host = headless.open_module("SpineMotionTools")
+    host.ui.batchCollapsibleButton.collapsed = True
     host.ui.modelsTable.selectRow(0)
+    host.click("checkModelButton")
+    host.wait(lambda: not host.widget.jobs.running, timeout=600)
     host.grab(PICTURES / "home.png", width=420)
-    host.grab(PICTURES / "home-narrow-dark.png", width=325, style="dark")
+
+
+def batch(headless):
+    """Three made scans and a damaged file, in folders with short names."""
+    from SpineMotionToolsLib.phantoms.hrpqct import write_phantom_aim
+
+    with tempfile.TemporaryDirectory() as folder:
+        scans, results = Path(folder, "scans"), Path(folder, "results")
+        scans.mkdir()
+        for number, grades in enumerate(((1, 1, 2), (2, 4, 3), (5, 4, 5)), start=1):
+            write_phantom_aim(scans / f"C000{number}.AIM", site="radius", grades=grades)
+        (scans / "C0004.AIM").write_bytes((scans / "C0003.AIM").read_bytes()[:5000])
+        host = headless.open_module("SpineMotionTools")
+        node = host.widget._parameterNode
+        node.inputFolder, node.outputFolder, node.stackHeight = scans, results, 14
+        others = [getattr(host.ui, f"{name}CollapsibleButton") for name in ("modules", "models", "check")]
+        host.ui.batchCollapsibleButton.collapsed = False
+        for section in others:
+            section.collapsed = True
+        host.click("batchButton")
+        host.wait(lambda: not host.widget.batch.jobs.running, timeout=900)
+        host.ui.batchTable.selectRow(1)
+        host.grab(PICTURES / "batch.png", width=420)
+        for section in others:
+            section.collapsed = False
 
 
 def motion_score(headless):
@@ -33,7 +61,14 @@ def motion_score(headless):
     host.screenshot_with_views(
         PICTURES / "motion-score-attention.png", views=("Red", "Plot", "Green"), size=(1280, 1040)
     )
-    host.grab(PICTURES / "motion-score-narrow-dark.png", width=325, style="dark")
+
+
+def spinenet(headless):
+    host = headless.open_module("SpineNetModule")
+    host.click("sampleButton")
+    host.click("applyButton")
+    host.wait(lambda: not host.widget.jobs.running, timeout=1200)
+    host.screenshot_with_views(PICTURES / "spinenet.png", views=("Yellow",), size=(1280, 1100))
 
 
 def keypoints(headless):
@@ -50,10 +85,46 @@ def keypoints(headless):
     view.drag((x, y), (x + 12, y + 6))
     host.wait(lambda: not session.busy, timeout=60)
     host.screenshot_with_views(PICTURES / "keypoints-corrected.png", views=("Red",), size=(1280, 1330))
-    host.grab(PICTURES / "keypoints-narrow-dark.png", width=325, style="dark")
 
 
-SCREENSHOTS = {"home": home, "motion": motion_score, "keypoints": keypoints}
+SAMPLE_TORSO_PX = [[121, 111], [153, 100], [143, 156], [163, 149]]  # shoulders and hips on the first frame
+
+
+def movement(headless):
+    from Testing.headless import start
+
+    host = headless.open_module("MovementModule")
+    host.click("sampleWalkButton")
+    host.click("applyButton")
+    host.wait(lambda: not host.widget.jobs.running, timeout=600)
+    host.widget._seekWidget.setSelectedItemNumber(40)
+    host.screenshot_with_views(PICTURES / "movement-walk.png", size=(1280, 1300))
+    host.click("sampleInfantButton")
+    host.ui.ageSpinBox.value = 12.0
+    host.click("placeButton")
+    view, video = start().layoutManager().sliceWidget("Red").sliceView(), host.widget.video()
+    view.image()
+    for index, place in enumerate(video.to_ras(SAMPLE_TORSO_PX)):
+        view.drag(view.xy(host.widget.marks.node().GetNthControlPointPositionWorld(index)), view.xy(place))
+    host.process(0.4)
+    host.click("applyButton")
+    host.wait(lambda: not host.widget.jobs.running, timeout=600)
+    host.click("activationButton")
+    host.wait(lambda: not host.widget.jobs.running, timeout=600)
+    host.ui.clipTableView.selectRow(2)
+    host.process(0.2)
+    host.screenshot_with_views(PICTURES / "movement-infant.png", size=(1280, 1400))
+    host.grab(PICTURES / "movement-narrow-dark.png", width=325, style="dark")
+
+
+SCREENSHOTS = {
+    "home": home,
+    "batch": batch,
+    "motion": motion_score,
+    "spinenet": spinenet,
+    "keypoints": keypoints,
+    "movement": movement,
+}
 
 
 def main(names: list[str]) -> None:

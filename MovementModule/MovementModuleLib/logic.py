@@ -385,15 +385,16 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
             report_of(result, maps).write(path)
 
     def exportVideo(self, jobResult, path):
-        """Keep the overlay video of a finished job under the user's name for it; raises InputError if there is none."""
+        """Keep the overlay video of a finished job under the user's name; raises OutputError if there is none."""
         import shutil
 
-        from SpineMotionToolsLib.common.errors import InputError
+        from SpineMotionToolsLib.common.errors import OutputError
         from SpineMotionToolsLib.common.files import atomic_path
 
         made = jobResult["files"].get("overlay")
         if made is None:
-            raise InputError("The video was not scored, so there is nothing to lay over it. See the reason above.")
+            reasons = jobResult.get("problems") or ["The video was not scored, so there is nothing to lay over it."]
+            raise OutputError(" ".join(reasons))
         with atomic_path(path) as temporary:
             shutil.copyfile(made, temporary)
 

@@ -23,7 +23,8 @@ class MarksPanel(VTKObservationMixin):
         self._undo = []  # (node id, what was placed before)
         self._writing = False
         self._edited = None  # (node, frame) that is being dragged
-        self._shown = None  # value on the node as we wrote it
+        self._shown = None  # (node id, value) on the node as we wrote it
+        self._found = (None, "", {})  # result, video, and what it found
         self._restTimer = qt.QTimer()
         self._restTimer.setSingleShot(True)
         self._restTimer.setInterval(REST_MS)
@@ -40,7 +41,7 @@ class MarksPanel(VTKObservationMixin):
     def forget(self):
         """The scene was closed: nothing of it can be taken back."""
         self._restTimer.stop()
-        self._undo, self._edited, self._shown = [], None, None
+        self._undo, self._edited, self._shown, self._found = [], None, None, (None, "", {})
         self.removeObservers()
 
     # -- what there is --------------------------------------------------------------------------------------------
@@ -115,6 +116,14 @@ class MarksPanel(VTKObservationMixin):
     def _time(video, frame):
         return video.time_of(int(np.argmin(np.abs(np.array(video.frames) - frame))))
 
+    def found(self, video, result):
+        """What a result found, by frame; read once, because long videos hold thousands of boxes."""
+        from SpineMotionToolsLib.scene.video_results import found_marks
+
+        if self._found[0] is not result or self._found[1] != video.sequence.GetID():
+            self._found = (result, video.sequence.GetID(), found_marks(video, result))
+        return self._found[2]
+
     def _observe(self, node):
         observed = [entry for entry in (self._parameters.region, self._parameters.torso) if entry is not None]
         for other in observed:
@@ -138,12 +147,12 @@ class MarksPanel(VTKObservationMixin):
 
     def followTime(self, video, result):
         """Show on the video what is known of its frame."""
-        from SpineMotionToolsLib.scene import video_marks, video_results
+        from SpineMotionToolsLib.scene import video_marks
 
         parameters, node = self._parameters, self.node()
         if node is None or video is None or self._edited is not None:
             return
-        placed, found = video_marks.placed(node), video_results.found_marks(video, result)
+        placed, found = video_marks.placed(node), self.found(video, result)
         reach = 1 if self.kind == "region" else 10**6
         value = video_marks.known_at(self.kind, video.frame, placed, found, reach)
         _setVisible(node, value is not None and parameters.showMarks)
@@ -207,12 +216,12 @@ class MarksPanel(VTKObservationMixin):
 
     def onPlace(self):
         """Put region or torso points on the frame that is shown, as known so far, to be dragged into place."""
-        from SpineMotionToolsLib.scene import video_marks, video_results
+        from SpineMotionToolsLib.scene import video_marks
 
         video = self._module.video()
         with slicer.util.tryWithErrorDisplay(_("Nothing could be drawn."), waitCursor=False):
             node = self.ensureNode(video)
-            found = video_results.found_marks(video, self._module.result())
+            found = self.found(video, self._module.result())
             placed = video_marks.placed(node)
             value = video_marks.known_at(self.kind, video.frame, placed, found, 10**6) or self._mark.first(video)
             self._parameters.showMarks = True

@@ -33,7 +33,7 @@ def warningsText(result):
         return ""
     lines, scored = [], is_scored(result)
     if result.provenance.starter:
-        lines.append(_("Starter model: phantom-trained (on drawn figures), not validated on patients."))
+        lines.append(_("Starter model, phantom-trained: it knows drawn figures only and is not validated on patients."))
     lines += [] if scored else [_("Not scored.") + " " + result.why_not]
     if scored and any(check.stops and not check.passed for check in result.checks):
         lines.append(_("Scored in spite of poor quality."))

@@ -95,12 +95,10 @@ def add_video(scene, video: Video, path: Path | str, name: str, progress: Progre
 
     step, side = display_plan(len(video), video.frame_rate_hz, (video.width_px, video.height_px))
     name = scene.GenerateUniqueName(name)
-    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence = _new_sequence(scene, name, _record(video, path, []))
     volume = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", f"{name} frame")
     frames = []
     try:
-        sequence.SetIndexName("time")
-        sequence.SetIndexUnit("s")
         numbers = range(0, len(video), step)
         for frame in video.frames(numbers):
             picture = frame.reduced(side)
@@ -119,6 +117,17 @@ def add_video(scene, video: Video, path: Path | str, name: str, progress: Progre
     browser = _browse(scene, sequence, volume, video.frame_rate_hz / step)
     nodes.put_in_case_folder(scene, sequence, (browser, volume))
     return SceneVideo(sequence, browser, volume, tuple(frames), (video.width_px, video.height_px))
+
+
+def _new_sequence(scene, name: str, record: dict[str, Any]):
+    """A sequence over time. It knows its video before it enters the scene, as node selectors look only then."""
+    sequence = scene.CreateNodeByClass("vtkMRMLSequenceNode")
+    sequence.UnRegister(None)  # owned by the Python variable
+    sequence.SetName(name)
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("s")
+    nodes.set_attribute(sequence, "Video", record)
+    return scene.AddNode(sequence)
 
 
 def _record(video: Video, path: Path | str, frames: list[int]) -> dict[str, Any]:
@@ -152,6 +161,8 @@ def _browse(scene, sequence, volume, rate_hz: float):
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{sequence.GetName()} browser")
     add_to_browser(browser, sequence, volume)
     volume.CreateDefaultDisplayNodes()
+    volume.GetDisplayNode().SetAutoWindowLevel(False)  # else the brightness would change from frame to frame
+    volume.GetDisplayNode().SetWindowLevelMinMax(0.0, 255.0)
     browser.SetPlaybackRateFps(min(max(rate_hz, 1.0), 60.0))
     browser.SetSelectedItemNumber(0)
     return browser

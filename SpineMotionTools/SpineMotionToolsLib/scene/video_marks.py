@@ -150,6 +150,8 @@ def known_at(kind: str, frame: int, by_hand: Mapping[int, Any], found: Mapping[i
     """
     if frame in by_hand:
         return by_hand[frame]
+    if frame in found:
+        return found[frame]
     if found:
         nearest = min(found, key=lambda number: abs(number - frame))
         return found[nearest] if abs(nearest - frame) <= reach else None

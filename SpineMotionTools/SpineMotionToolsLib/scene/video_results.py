@@ -222,7 +222,7 @@ def fill_chart(scene, chart, result: Result, duration_s: float, name: str) -> No
 
 
 def _title(result: Result) -> str:
-    starter = " (starter model)" if result.provenance.starter else ""
+    starter = " (starter, phantom-trained)" if result.provenance.starter else ""
     if not spans(result):
         return "Not scored"
     if result.provenance.system == GAIT:
