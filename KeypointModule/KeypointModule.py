@@ -78,7 +78,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.onMessage = self.showMessage
         self.log = Log(self.ui.logText)
         self.jobs = JobControls(
-            [self.ui.applyButton],
+            [self.ui.applyButton, self.ui.findRegionButton],
             self.ui.progressBar,
             self.ui.statusLabel,
             self.log,
@@ -94,6 +94,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
 
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.findRegionButton.connect("clicked(bool)", self.onFindRegionButton)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.showButton.connect("clicked(bool)", self.onShowButton)
         self.ui.exportFilesButton.connect("clicked(bool)", self.onExportFiles)
@@ -107,6 +108,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # -- life cycle -----------------------------------------------------------------------------------------------
 
     def cleanup(self):
+        self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.jobs.cancel()
         self.logic.close()
         self.removeObservers()
@@ -176,7 +178,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         session = self.session()
         picture = self._showPicture(node, session)
         if not self.jobs.running:
-            self.ui.applyButton.enabled = picture is not None
+            self.ui.applyButton.enabled = self.ui.findRegionButton.enabled = picture is not None
             self.ui.applyButton.toolTip = _("Find the corners.") if volume else _("Choose or load a radiograph first.")
         if session is not None:
             self.logic.showParts(node)
@@ -246,6 +248,39 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             from SpineMotionToolsGui.dependencies import ensureInferencePackages
 
             ensureInferencePackages()
+            if self.logic.needsSearch(self._parameterNode, self.logic.pictureOf(self._parameterNode)):
+                self._findRegion(self.ui.applyButton, self._findCorners)
+            else:
+                self._findCorners()
+
+    def onFindRegionButton(self):
+        if self.jobs.running:
+            self.jobs.cancel()
+            return
+        with slicer.util.tryWithErrorDisplay(_("The spine was not found."), waitCursor=True):
+            from SpineMotionToolsGui.dependencies import ensureInferencePackages
+
+            ensureInferencePackages()
+            self._findRegion(self.ui.findRegionButton, lambda: None)
+
+    def _findRegion(self, button, andThen):
+        """Put a box around the spine, then go on."""
+        node, volumeID = self._parameterNode, self._parameterNode.inputVolume.GetID()
+        picture = self.logic.pictureOf(node)
+
+        def found(answer):
+            if node.inputVolume is None or node.inputVolume.GetID() != volumeID:
+                return  # removed, or another one chosen meanwhile
+            self.logic.finishSearch(node, picture, answer)
+            self.showMessage(_("The box shows where the spine was found. Move it where it is wrong."))
+            andThen()
+
+        self.jobs.run(
+            button, _("Looking for the spine"), lambda onProgress: self.logic.startSearch(node, picture), found
+        )
+
+    def _findCorners(self):
+        with slicer.util.tryWithErrorDisplay(_("The corners were not found."), waitCursor=True):
             node, volumeID = self._parameterNode, self._parameterNode.inputVolume.GetID()
             picture = self.logic.pictureOf(node)
             self.jobs.run(

@@ -154,7 +154,7 @@ def test_nothing_to_read_is_said(tmp_path):
         batch.detect_files({"images": [tmp_path / "a.png"], "out": tmp_path / "out", "threads": 1})
 
 
-def test_a_wide_picture_gets_a_region_and_says_so(phantom):
+def test_a_wide_picture_gets_a_region_and_says_so(phantom, tmp_path):
     rows = phantom.image.shape[0]
     true = np.asarray(Image.fromarray(phantom.image).resize((round(rows * 0.4), rows)))
     wide = np.full((rows, 3 * true.shape[1]), int(np.median(true)), np.uint8)
@@ -163,6 +163,9 @@ def test_a_wide_picture_gets_a_region_and_says_so(phantom):
     _, column, _, columns = made.radiograph.region
     assert column + columns / 2 > 2 * true.shape[1]
     assert any("chosen automatically" in note for note in made.detect().warnings)
+    np.save(tmp_path / "wide.npy", made.radiograph.image)
+    found = tasks.serve({"threads": 1})({"search": str(tmp_path / "wide.npy"), "scale": [1.0, 1.0]})
+    assert found["region"] == list(made.radiograph.region)
 
 
 @pytest.mark.parametrize("kind", ["noise", "flat blobs", "sideways"])

@@ -15,6 +15,7 @@ from Testing.keypoint_samples import Follower, picture, spine
 pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
 
 SIZE = (1200, 500)
+REGION = (100, 400, 1000, 420)  # (row, column, rows, columns) where the made network sees a spine
 
 
 class MadeNetwork:
@@ -39,6 +40,9 @@ class MadeNetwork:
         self._question = [self.polls, radiograph, chain, onAnswer, onError]
         self._timer.start()
 
+    def search(self, radiograph, onAnswer, onError):
+        self.ask(radiograph, "search", onAnswer, onError)
+
     def poll(self):
         if self._question is None:
             self._timer.stop()
@@ -52,7 +56,10 @@ class MadeNetwork:
             onError(self.error)
             return not self.busy
         self.provenance = Provenance("keypoints", "made", self.sha256, starter=True)
-        onAnswer({} if chain is None else self._answer(radiograph, chain))
+        if chain == "search":
+            onAnswer({"region": REGION})
+        else:
+            onAnswer({} if chain is None else self._answer(radiograph, chain))
         return not self.busy
 
     @staticmethod
@@ -170,6 +177,41 @@ def test_apply_turns_into_cancel(host, volume):
     assert host.ui.applyButton.text == "Apply"
     assert host.logic._network.closed == 1
     assert host.widget.session() is None
+
+
+@pytest.fixture
+def wide(host):
+    """A picture of a chest and belly, twice as wide as a spine radiograph."""
+    from Testing.test_scene_keypoints import add_volume
+
+    node = add_volume(picture((1200, 1300))[None])
+    host.widget._parameterNode.inputVolume = node
+    return node
+
+
+def test_the_spine_is_looked_for_in_a_wide_picture(host, wide):
+    found = apply(host)
+    assert host.logic._network.calls == ["search", [[]]]
+    assert found.picture.region == REGION
+    assert found.radiograph.region == REGION
+    assert "another picture" not in host.ui.pictureLabel.text
+    assert host.ui.regionSelector.currentNode() is host.widget._parameterNode.region
+
+
+def test_a_box_that_was_found_stays_with_its_radiograph(host, wide, scene):
+    host.ui.advancedCollapsibleButton.collapsed = False
+    host.click("findRegionButton")
+    host.wait(lambda: not host.widget.jobs.running)
+    assert "box shows where the spine" in host.ui.statusLabel.text
+    assert host.logic.pictureOf(host.widget._parameterNode).region == REGION
+    from Testing.test_scene_keypoints import add_volume
+
+    host.widget._parameterNode.inputVolume = add_volume(picture(SIZE)[None])
+    assert host.logic.pictureOf(host.widget._parameterNode).region is None
+
+
+def test_console_looks_for_the_spine_too(host, wide):
+    assert host.logic.startSession(wide).picture.region == REGION
 
 
 def test_console_finds_and_corrects_without_the_panel(host, volume):

@@ -1,6 +1,7 @@
 """Finds corners in a radiograph node and keeps the sessions of the scene. Usable without the panel."""
 
 import html
+from dataclasses import replace
 
 import numpy as np
 import slicer
@@ -43,14 +44,19 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
         """Find the 68 corners of a radiograph, wait, and show them; returns the `InteractiveSession`.
 
         `options`: a `scene.keypoints_picture.PictureOptions` that states what the volume does not, e.g. a slice, its
-        side or that it is mirrored. `regionNode`: a markups box around the spine. Raises InputError, WeightsError or
-        JobError with a sentence that names the next step.
+        side or that it is mirrored. `regionNode`: a markups box around the spine; without one the spine is looked for
+        in wide and long pictures. Raises InputError, WeightsError or JobError with a sentence that names the next step.
         """
         from SpineMotionToolsLib.scene.keypoints_picture import PictureOptions, find_picture
 
         picture = find_picture(volumeNode, options or PictureOptions(), regionNode)
         radiograph = picture.radiograph(volumeNode)
         self.useNetwork(model, device)
+        if regionNode is None and not radiograph.is_typical:
+            box = self._boxAround(volumeNode, picture, Question(self._network, radiograph).wait())
+            self.getParameterNode().region = box
+            picture = find_picture(volumeNode, options or PictureOptions(), box)
+            radiograph = picture.radiograph(volumeNode)
         answer = Question(self._network, radiograph, [[]]).wait()
         return self._begin(volumeNode, picture, answer)
 
@@ -58,6 +64,33 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
         """Start finding the corners of the chosen radiograph; returns the question, which `JobControls` runs."""
         self.useNetwork(parameterNode.model, parameterNode.device.value)
         return Question(self._network, picture.radiograph(parameterNode.inputVolume), [[]])
+
+    def needsSearch(self, parameterNode, picture):
+        """Whether the spine is to be looked for first: no region is chosen, and the picture is wide or long."""
+        return self.regionOf(parameterNode) is None and not picture.radiograph(parameterNode.inputVolume).is_typical
+
+    def startSearch(self, parameterNode, picture):
+        """Start looking for the part of a whole picture that shows the spine; returns the question."""
+        self.useNetwork(parameterNode.model, parameterNode.device.value)
+        return Question(self._network, replace(picture, region=None).radiograph(parameterNode.inputVolume))
+
+    def finishSearch(self, parameterNode, picture, answer):
+        """Choose a new box around the part that was found as the region."""
+        parameterNode.region = self._boxAround(parameterNode.inputVolume, picture, answer)
+
+    def _boxAround(self, volumeNode, picture, answer):
+        from SpineMotionToolsLib.scene.keypoints_picture import add_region_box
+
+        return add_region_box(slicer.mrmlScene, volumeNode, picture, tuple(answer["region"]))
+
+    @staticmethod
+    def regionOf(parameterNode):
+        """The chosen box around the spine; None also for a box that was found in another radiograph."""
+        from SpineMotionToolsLib.scene import nodes
+
+        box = parameterNode.region
+        found_in = nodes.scan_of(box) if box is not None else None
+        return box if found_in in (None, parameterNode.inputVolume) else None
 
     def finishDetection(self, volumeNode, picture, answer):
         """Put what the network found into the scene; returns the `InteractiveSession`."""
@@ -169,7 +202,7 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
             patient_right_on=side,
             remarks=remarks,
         )
-        return find_picture(node.inputVolume, options, node.region)
+        return find_picture(node.inputVolume, options, self.regionOf(node))
 
     def _dicomFacts(self, volumeNode):
         """(side the patient's right is on or None, remarks) by the DICOM file a volume came from."""

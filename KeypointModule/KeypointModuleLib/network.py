@@ -37,10 +37,17 @@ class Network:
         A newer question takes the place of an unanswered one, whose callbacks are then never called. Raises
         WeightsError for a model that is not on this computer.
         """
-        call = {"image": self._imageFile(radiograph), "image_sha256": radiograph.digest}
+        call = {"image": self._file(radiograph.digest, radiograph.grid_image), "image_sha256": radiograph.digest}
         if chain is not None:
             call["chain"] = chain
+        self._call(call, onAnswer, onError)
 
+    def search(self, radiograph, onAnswer, onError):
+        """Ask which part of the picture shows the spine: the answer's "region" (row, column, rows, columns)."""
+        call = {"search": self._file(f"{radiograph.digest}-whole", radiograph.image)}
+        self._call({**call, "scale": radiograph.scale.factors.tolist()}, onAnswer, onError)
+
+    def _call(self, call, onAnswer, onError):
         def answered(answer):
             from SpineMotionToolsLib.common.provenance import Provenance
 
@@ -92,26 +99,32 @@ class Network:
 
         return str(model_paths(self.model)[0]) if self.model in catalogue() else self.model
 
-    def _imageFile(self, radiograph):
-        """The picture where the process can read it; written once."""
+    def _file(self, name, pixels):
+        """A picture where the process can read it; written once."""
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="SpineMotionTools-")
-        path = os.path.join(self._folder.name, f"{radiograph.digest}.npy")
+        path = os.path.join(self._folder.name, f"{name}.npy")
         if not os.path.isfile(path):
-            np.save(path, radiograph.grid_image, allow_pickle=False)
+            np.save(path, pixels, allow_pickle=False)
         return path
 
 
 class Question:
-    """A question to the network that `JobControls` can run: it has a result or an error, and can be cancelled."""
+    """A question to the network that `JobControls` can run: it has a result or an error, and can be cancelled.
+
+    With a `chain` it asks for the keypoints, without one for the part of the picture that shows the spine.
+    """
 
     remaining_s = None
 
-    def __init__(self, network, radiograph, chain):
+    def __init__(self, network, radiograph, chain=None):
         self.result = None
         self.error = None
         self._network = network
-        network.ask(radiograph, chain, self._onAnswer, self._onError)
+        if chain is None:
+            network.search(radiograph, self._onAnswer, self._onError)
+        else:
+            network.ask(radiograph, chain, self._onAnswer, self._onError)
 
     def poll(self):
         self._network.poll()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from SpineMotionToolsLib.common.engine import Engine
+from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.common.provenance import Provenance, current
 from SpineMotionToolsLib.keypoints.radiograph import SMALLEST_SIDE_PX, TYPICAL_ASPECT, Radiograph
 from SpineMotionToolsLib.keypoints.session import Session
@@ -83,7 +84,7 @@ def detect(picture: Radiograph | np.ndarray | Path | str, **options) -> Reading:
     return start_session(picture, **options).detect()
 
 
-def find_region(radiograph: Radiograph, predictor: Predictor) -> Radiograph:
+def find_region(radiograph: Radiograph, predictor: Predictor, progress: Progress = no_progress) -> Radiograph:
     """The radiograph with the region in which the network is surest, and a note that says so when it is not all of it.
 
     Wide, long-cassette and full-body (EOS) pictures, squeezed into 512 x 256 as they are, are far from what networks
@@ -93,7 +94,10 @@ def find_region(radiograph: Radiograph, predictor: Predictor) -> Radiograph:
     if radiograph.is_typical and whole >= SURE_ENOUGH:
         return radiograph
     candidates = [(whole if radiograph.is_typical else 0.0, radiograph)]
-    candidates += [(_sureness(part, predictor), part) for part in _regions(radiograph)]
+    parts = list(_regions(radiograph))
+    for number, part in enumerate(parts):
+        progress(number, len(parts), "Looking for the spine")
+        candidates.append((_sureness(part, predictor), part))
     best = max(candidates, key=lambda candidate: candidate[0])[1]
     if best is radiograph:
         return radiograph

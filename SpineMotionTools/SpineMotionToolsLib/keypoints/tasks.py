@@ -20,23 +20,29 @@ def serve(parameters: dict[str, Any], progress: Progress = no_progress) -> Calla
     Each call answers one `history.Request`: `image` (an .npy file with the 512 x 256 uint8 picture,
     `Radiograph.grid_image`), `image_sha256` (its digest) and `chain` (`Request.to_json()`). The answer
     (`history.Answer.from_json`) holds `points`, `confidence`, `spread`, `seconds`, and `provenance`. A call with
-    `image` alone prepares that picture.
+    `image` alone prepares that picture. A call with `search` (an .npy file with a whole picture, uint8) and `scale`
+    (length of a row and of a column step) answers with the `region` (row, column, rows, columns) that shows the spine.
     """
     import numpy as np
 
     from SpineMotionToolsLib.common.engine import Engine
-    from SpineMotionToolsLib.keypoints.pipeline import load_predictor, provenance_of
+    from SpineMotionToolsLib.keypoints.pipeline import find_region, load_predictor, provenance_of
+    from SpineMotionToolsLib.keypoints.radiograph import Radiograph, Scale
     from SpineMotionToolsLib.keypoints.replay import Replay
 
     options = {name: parameters[name] for name in ("device", "precision", "threads") if parameters.get(name)}
-    predictor = load_predictor(parameters.get("weights"), Engine(**options), parameters.get("decoding"))
+    engine = Engine(**options)
+    predictor = load_predictor(parameters.get("weights"), engine, parameters.get("decoding"))
     replay, origin = Replay(predictor), provenance_of(predictor).to_json()
 
     def answer(call: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
         try:
-            picture = np.load(call["image"], allow_pickle=False)
+            picture = np.load(call.get("search") or call["image"], allow_pickle=False)
         except (OSError, ValueError) as error:
             raise InputError("The prepared picture is missing or damaged. Start the session again.") from error
+        if "search" in call:
+            found = find_region(Radiograph(picture, Scale(*call["scale"])), load_predictor(engine=engine), progress)
+            return {"region": list(found.region), "provenance": origin}
         replay.set_image(picture, call["image_sha256"])
         if "chain" not in call:
             return {"provenance": origin}

@@ -228,6 +228,23 @@ def _with_region(picture: Picture, volume_node, region_node) -> Picture:
     return replace(picture, region=(int(first[0]), int(first[1]), rows, columns))
 
 
+def add_region_box(scene, volume_node, picture: Picture, region: tuple[int, int, int, int]):
+    """A markups box around a part (row, column, rows, columns) of a picture; with it `find_picture` gives that part."""
+    row, column, rows, columns = region
+    ends = np.array([(row, column), (row + rows - 1, column + columns - 1)], float)
+    corners = picture.to_ras(volume_node, ends)
+    across = picture.across_mm(volume_node) / 2
+    world = nodes.to_world(volume_node, np.vstack([corners - across, corners + across]))
+    box = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", scene.GenerateUniqueName("Spine"))
+    box.SetXYZ(*world.mean(axis=0))
+    box.SetRadiusXYZ(*np.maximum(np.ptp(world, axis=0) / 2, 0.5))
+    box.CreateDefaultDisplayNodes()
+    box.GetDisplayNode().SetFillVisibility(False)
+    box.GetDisplayNode().SetHandlesInteractive(False)
+    nodes.mark_result(box, volume_node, "keypoints region")
+    return box
+
+
 def _from_world(volume_node, points_ras: np.ndarray) -> np.ndarray:
     """(N, 3) points in world RAS, mm, in the volume's own RAS."""
     import slicer
