@@ -111,9 +111,9 @@ def test_wrong_and_dangerous_files_are_refused(tmp_path, monkeypatch):
 
 def test_weights_that_miss_a_tensor_are_refused(tmp_path):
     tensors = {key: value.numpy() for key, value in StarterNetwork().state_dict().items()}
-    tensors.pop("stem.1.0.weight")
+    tensors.pop("locator.stem.1.0.weight")
     write_safetensors(tmp_path / "a.safetensors", tensors)
-    with pytest.raises(WeightsError, match="stem.1.0.weight"):
+    with pytest.raises(WeightsError, match="locator.stem.1.0.weight"):
         weights.load_network(tmp_path / "a.safetensors")
 
 

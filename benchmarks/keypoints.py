@@ -14,6 +14,7 @@ import os
 import platform
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,9 @@ def measure(name: str, corrections: int, threads: int) -> tuple[str, float, floa
     replay.set_image(radiograph.grid_image, radiograph.digest)
     session = Session(radiograph, replay)
     session.detect()
-    plain = _plain_starter if name == "starter" else _plain
+    plain = _plain_starter(loaded) if name == "starter" else partial(_plain, loaded.network)
     hints: dict[int, tuple[float, float]] = {}
-    previous = plain(loaded.network, image, {}, None)[1]
+    previous = plain(image, {}, None)[1]
     order = np.random.default_rng(0).permutation(68)[: corrections + 1]
     seconds: dict[str, list[float]] = {"plain": [], "ours": [], "angles": []}
     gap = 0.0
@@ -79,7 +80,7 @@ def measure(name: str, corrections: int, threads: int) -> tuple[str, float, floa
         _ = session.apply(request, answer).curves
         seconds["angles"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        points, previous = plain(loaded.network, image, hints, previous)
+        points, previous = plain(image, hints, previous)
         seconds["plain"].append(time.perf_counter() - began)
         gap = max(gap, float(np.abs(points - answer.points).max()))
     middle = {way: statistics.median(times[1:]) for way, times in seconds.items()}
@@ -125,19 +126,19 @@ def _plain(network, image: np.ndarray, hints, previous):
     return points[0].numpy(), probability
 
 
-def _plain_starter(network, image: np.ndarray, hints, previous):
-    import torch
-    from SpineMotionToolsLib.keypoints import starter_network as starter
-    from SpineMotionToolsLib.keypoints.shape_decoding import ShapePrior, decode_shape
+def _plain_starter(loaded):
+    """The starter with nothing kept from one correction to the next."""
+    from SpineMotionToolsLib.common.engine import Engine
+    from SpineMotionToolsLib.keypoints.prediction import make_predictor
 
-    with torch.inference_mode():
-        scaled = {k: (r / starter.STRIDE, c / starter.STRIDE) for k, (r, c) in hints.items()}
-        hint = _dense_hints(scaled, starter.MAP, starter.HINT_STD)
-        previous = torch.zeros_like(hint) if previous is None else previous
-        logits = network(hint, previous, torch.from_numpy(image)[None])
-        probability = torch.softmax(logits[0].flatten(1), -1).view(logits[0].shape).numpy()
-        prior = ShapePrior(network.shape_mean.double().numpy(), network.shape_covariance.double().numpy())
-        return decode_shape(probability, prior, hints)[0], starter.feedback(logits)
+    predictor = make_predictor(loaded, Engine(device="cpu"))
+
+    def step(image: np.ndarray, hints, previous):
+        predictor.set_image(image)
+        found = predictor.predict(hints, previous)
+        return found.points, found.maps
+
+    return step
 
 
 def table(rows, options: argparse.Namespace) -> str:

@@ -18,13 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from SpineMotionToolsLib.common.engine import Engine
-from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.keypoints import heatmaps
-from SpineMotionToolsLib.keypoints import starter_network as starter
 from SpineMotionToolsLib.keypoints.hrnet import resize
 from SpineMotionToolsLib.keypoints.networks import ARCHITECTURES, HRNetOCR, UNet
-from SpineMotionToolsLib.keypoints.preprocessing import GRID
-from SpineMotionToolsLib.keypoints.shape_decoding import ShapePrior, decode_shape
 
 if TYPE_CHECKING:
     from SpineMotionToolsLib.keypoints.weights import LoadedNetwork
@@ -135,7 +131,7 @@ class PublishedPredictor(Predictor):
             points = heatmaps.decode(probability, self.decoding)
             small = torch.sigmoid(maps)[0]
             confidence = small.amax((1, 2))
-            spread = _spread(small, self.size, heatmaps.STD)
+            spread = spread_of(small, self.size, heatmaps.STD)
         stored = maps[0].cpu().numpy()
         self._last = (stored, probability)
         return Prediction(points.double().cpu().numpy(), confidence.cpu().numpy(), spread.cpu().numpy(), stored)
@@ -196,53 +192,11 @@ class PublishedPredictor(Predictor):
         return torch.stack(maps)[None].to(self.device) if maps else torch.zeros(1, 0, *size, device=self.device)
 
 
-class StarterPredictor(Predictor):
-    """The starter network. `decoding`: "shape", the most probable spine given all maps, or "windowed", each map
-    alone.
-    """
-
-    @property
-    def default_decoding(self) -> str:
-        return "shape"
-
-    def __init__(self, loaded: LoadedNetwork, engine: Engine | None = None, decoding: str | None = None):
-        if decoding not in (None, "shape", "windowed"):
-            raise InputError(f"The starter has no decoding {decoding!r}. Choose shape or windowed.")
-        super().__init__(loaded, engine, decoding)
-        shape = (loaded.network.shape_mean, loaded.network.shape_covariance)
-        self.prior = ShapePrior(*(value.double().numpy() for value in shape))
-
-    def _take(self, image: np.ndarray) -> None:
-        with torch.inference_mode(), self.engine.autocast():
-            self._features = self.network.encode(torch.from_numpy(image).to(self.device)[None])
-
-    def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
-        hints = dict(sorted((hints or {}).items()))
-        with torch.inference_mode():
-            hint_maps = torch.zeros(1, 68, *starter.MAP, device=self.device)
-            if hints:
-                places = np.array(list(hints.values())) / starter.STRIDE
-                hint_maps[0, list(hints)] = heatmaps.gaussian(places, starter.MAP, starter.HINT_STD).to(self.device)
-            last = torch.zeros_like(hint_maps)
-            if previous is not None:
-                last = starter.feedback(torch.from_numpy(previous).to(self.device)[None])
-            with self.engine.autocast():
-                maps = self.network.decode(self._features, hint_maps, last)[0]
-            maps = maps.float()
-            probability = torch.softmax(maps[0].flatten(1), -1).view(maps[0].shape)
-            confidence = starter.feedback(maps)[0].amax((1, 2))
-            if self.decoding == "shape":
-                points, spread = decode_shape(probability.cpu().numpy(), self.prior, hints)
-            else:
-                points = starter.decode_points(maps)[0].double().cpu().numpy()
-                spread = _spread(probability, GRID, starter.TARGET_STD * starter.STRIDE).cpu().numpy()
-        return Prediction(points, confidence.cpu().numpy(), spread, maps[0].cpu().numpy())
-
-
 def make_predictor(loaded: LoadedNetwork, engine: Engine | None = None, decoding: str | None = None) -> Predictor:
     """The predictor for a loaded network; `decoding`: one of `heatmaps.DECODERS`, for the starter "shape" or
     "windowed".
     """
+    from SpineMotionToolsLib.keypoints.starter_prediction import StarterPredictor
     from SpineMotionToolsLib.keypoints.weights import STARTER
 
     return (StarterPredictor if loaded.name == STARTER else PublishedPredictor)(loaded, engine, decoding)
@@ -274,7 +228,7 @@ def _profile(place: float, size: int) -> tuple[slice, Tensor]:
     return slice(first, max(first, last)), torch.exp(-0.5 * ((places - place) / heatmaps.STD) ** 2).float()
 
 
-def _spread(probability: Tensor, grid: tuple[int, int], sharpest: float) -> Tensor:
+def spread_of(probability: Tensor, grid: tuple[int, int], sharpest: float) -> Tensor:
     """(68, 2) standard deviation of the place in grid pixels, less the width `sharpest` that a certain map has."""
     rows, columns = probability.shape[-2:]
     total = probability.sum((1, 2)).clamp(min=1e-12)

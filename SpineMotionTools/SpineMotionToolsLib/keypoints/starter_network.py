@@ -1,157 +1,34 @@
-"""The small interactive network that ships with the extension: 68 corner maps at a quarter of the 512 x 256 grid.
-
-It keeps what the published networks share (hints and the previous maps fused with the image's features, corrected in
-rounds) and drops what makes them slow: hints and previous maps enter at a quarter of the resolution, and everything
-before the fusion depends on the image alone, so that a correction reuses it.
+"""The small network that ships with the extension: a locator that finds every vertebra and takes hints, a refiner that
+looks at each one closely, and what both were seen to do on phantoms.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-STRIDE = 4
-CORNERS = 4  # a vertebra
-GRID = (512, 256)
-MAP = (GRID[0] // STRIDE, GRID[1] // STRIDE)
-TARGET_STD = 1.25  # width of a learned peak in cells of the map, 5 pixels of the grid
-HINT_STD = 7.5 / STRIDE  # the published hint width, in cells
-WINDOW = 3.0  # standard deviation of the soft window in which a place is decoded, in cells
+from SpineMotionToolsLib.keypoints.starter_locator import Locator
+from SpineMotionToolsLib.keypoints.starter_refiner import Refiner
 
-
-def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
-
-
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions around which the input is added."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.first = convolution(channels, channels)
-        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.second(self.first(x)))
-
-
-class GlobalContext(nn.Module):
-    """Self-attention over all places of the coarsest map, so that every vertebra knows of every other one and of
-    every hint.
-    """
-
-    def __init__(self, channels: int, grid: tuple[int, int], heads: int = 4):
-        super().__init__()
-        self.heads = heads
-        self.place = nn.Parameter(torch.zeros(1, channels, *grid))
-        self.norm = nn.LayerNorm(channels)
-        self.mix = nn.Linear(channels, 3 * channels)
-        self.out = nn.Linear(channels, channels)
-        self.norm2 = nn.LayerNorm(channels)
-        self.widen = nn.Linear(channels, 2 * channels)
-        self.narrow = nn.Linear(2 * channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, channels, rows, columns = x.shape
-        tokens = (x + self.place).flatten(2).transpose(1, 2)
-        parts = (
-            self.mix(self.norm(tokens)).view(batch, -1, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
-        )
-        mixed = functional.scaled_dot_product_attention(*parts).transpose(1, 2).reshape(tokens.shape)
-        tokens = tokens + self.out(mixed)
-        tokens = tokens + self.narrow(functional.gelu(self.widen(self.norm2(tokens))))
-        return tokens.transpose(1, 2).reshape(batch, channels, rows, columns)
+COORDINATES = 136
 
 
 class StarterNetwork(nn.Module):
-    """Image (B, 1, 512, 256) in -1..1, hints and previous maps (B, 68, 128, 64) -> logits (B, 68, 128, 64).
+    """Locator, refiner, and three facts for `shape_decoding`.
 
-    The softmax of a channel over its map is the probability that the corner lies there.
+    `shape_mean` (136,) and `shape_covariance` (136, 136): where corners lie together, (row, column) of all corners in
+    pixels of the grid. `error_moments` (136, 136): mean products of the refiner's errors, each divided by the standard
+    deviation the refiner stated for it: how far to trust these, and which corners err together.
     """
 
-    def __init__(self, keypoints: int = 68, grid: tuple[int, int] = GRID):
+    def __init__(self):
         super().__init__()
-        self.stem = nn.Sequential(nn.PixelUnshuffle(STRIDE), convolution(STRIDE**2, 32), convolution(32, 32))
-        self.eighth = nn.Sequential(convolution(32, 64, stride=2), convolution(64, 64))
-        self.hint_encoder = nn.Sequential(
-            nn.Conv2d(2 * keypoints, 24, 1), nn.LeakyReLU(0.2), nn.Conv2d(24, 64, 3, 2, 1, bias=True)
-        )
-        self.fuse = convolution(64, 64)
-        self.sixteenth = nn.Sequential(convolution(64, 96, stride=2), Residual(96))
-        self.coarse = nn.Sequential(
-            convolution(96, 160, stride=2), GlobalContext(160, (grid[0] // 32, grid[1] // 32)), Residual(160)
-        )
-        self.to_sixteenth = nn.Conv2d(160, 96, 1)
-        self.merge_sixteenth = convolution(96, 96)
-        self.to_eighth = nn.Conv2d(96, 64, 1)
-        self.merge_eighth = convolution(64, 64)
-        self.to_quarter = nn.Conv2d(64, 32, 1)
-        self.merge_quarter = nn.Sequential(convolution(32, 32), convolution(32, 48))
-        # A corner's place is a sum of three opinions: where this kind of corner is (sharp, shared by all vertebrae),
-        # where this vertebra is (smooth), and a remainder of its own. Sharing lets few pictures teach what a corner
-        # looks like.
-        self.corner = nn.Conv2d(48, CORNERS, 1)
-        self.level = nn.Conv2d(64, keypoints, 1)
-        self.own = nn.Conv2d(48, keypoints, 1)
-        # Where corners lie together, learned from the training spines: (row, column) of all corners in pixels of the
-        # grid.
-        self.register_buffer("shape_mean", torch.zeros(2 * keypoints))
-        self.register_buffer("shape_covariance", torch.eye(2 * keypoints))
-
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """What depends on the image alone: features at a quarter and an eighth of its size."""
-        quarter = self.stem(image)
-        return quarter, self.eighth(quarter)
-
-    def decode(self, features: tuple[Tensor, Tensor], hint: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-        """(logits, features at a sixteenth) from the image's features, the hints and the previous maps."""
-        quarter, eighth = features
-        x8 = self.fuse(eighth + self.hint_encoder(torch.cat((hint, previous), 1)))
-        x16 = self.sixteenth(x8)
-        x32 = self.coarse(x16)
-        x16 = self.merge_sixteenth(x16 + _enlarge(self.to_sixteenth(x32)))
-        x8 = self.merge_eighth(x8 + _enlarge(self.to_eighth(x16)))
-        x4 = self.merge_quarter(quarter + _enlarge(self.to_quarter(x8)))
-        corner = self.corner(x4).repeat(1, self.own.out_channels // CORNERS, 1, 1)
-        return self.own(x4) + corner + _enlarge(self.level(x8)), x16
+        self.locator = Locator()
+        self.refiner = Refiner()
+        self.register_buffer("shape_mean", torch.zeros(COORDINATES))
+        self.register_buffer("shape_covariance", torch.eye(COORDINATES))
+        self.register_buffer("error_moments", torch.eye(COORDINATES))
 
     def forward(self, hint: Tensor, previous: Tensor, image: Tensor) -> Tensor:
-        return self.decode(self.encode(image), hint, previous)[0]
-
-
-def _enlarge(x: Tensor) -> Tensor:
-    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def feedback(logits: Tensor) -> Tensor:
-    """Probability maps scaled so that a certain corner's peak is about 1: what a round hands to the next one."""
-    probability = torch.softmax(logits.flatten(2).float(), -1).view(logits.shape)
-    return (probability * (2 * math.pi * TARGET_STD**2)).clamp(max=1)
-
-
-def decode_points(logits: Tensor) -> Tensor:
-    """Sub-pixel points (B, K, 2) in pixels of the grid: mean of the softmax near its peak, re-centered twice."""
-    probability = torch.softmax(logits.flatten(2).float(), -1).view(logits.shape)
-    index = logits.flatten(2).argmax(-1)
-    point = torch.stack((index // MAP[1], index % MAP[1]), -1).float()
-    for _ in range(2):
-        point, _ = windowed_mean(probability, point)
-    return point * STRIDE
-
-
-def windowed_mean(weights: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
-    """(mean place (B, K, 2) in cells, mass (B, K)) of maps (B, K, *MAP) within a soft window around `center`."""
-    rows, columns = (torch.arange(n, dtype=torch.float32, device=weights.device) for n in MAP)
-    near_r = torch.exp(-0.5 * ((rows - center[..., 0, None]) / WINDOW) ** 2)
-    near_c = torch.exp(-0.5 * ((columns - center[..., 1, None]) / WINDOW) ** 2)
-    by_row = (weights @ near_c[..., None])[..., 0] * near_r
-    by_column = (near_r[..., None, :] @ weights)[..., 0, :] * near_c
-    mass = by_row.sum(-1).clamp(min=1e-12)
-    mean = torch.stack(((by_row * rows).sum(-1), (by_column * columns).sum(-1)), -1) / mass[..., None]
-    return mean, mass
+        """The locator's maps."""
+        return self.locator(hint, previous, image)

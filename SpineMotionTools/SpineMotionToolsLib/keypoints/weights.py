@@ -72,7 +72,7 @@ def identify(tensors: Mapping[str, np.ndarray], file_name: str) -> str:
     """The network's name by the tensors that only it has; raises WeightsError when there is none."""
     if any(name.startswith("ritm_hrnet.") for name in tensors):
         return "ritm-se-hrnet32"
-    if "hint_encoder.0.weight" in tensors and "corner.weight" in tensors:
+    if "locator.corner.weight" in tensors:
         return STARTER
     ungated = "" if any(name.startswith("iggnet.") for name in tensors) else "-noigg"
     if "cls_head.weight" in tensors:

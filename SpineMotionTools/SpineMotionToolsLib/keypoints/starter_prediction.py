@@ -1,0 +1,160 @@
+"""The starter on one picture: locate the vertebrae, look at each closely, join everything to the most probable spine.
+
+What the picture shows without any hint is found once. A correction runs the locator again, which is small, and looks
+again only at vertebrae that have moved; the others' measurements are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from SpineMotionToolsLib.common.engine import Engine
+from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.keypoints import heatmaps, starter_refiner
+from SpineMotionToolsLib.keypoints import starter_locator as locator
+from SpineMotionToolsLib.keypoints.prediction import Hints, Prediction, Predictor, spread_of
+from SpineMotionToolsLib.keypoints.preprocessing import GRID
+from SpineMotionToolsLib.keypoints.shape_decoding import (
+    ShapePrior,
+    Spine,
+    decode_shape,
+    error_covariance,
+    share_near,
+)
+from SpineMotionToolsLib.keypoints.weights import LoadedNetwork
+
+LOOKS = 2  # rounds in which vertebrae that have moved are looked at again
+MOVED_PX = 1.5  # a corner this far from where its vertebra was looked at
+RELOCATED_PX = 5.0  # a corner that the locator, knowing the hints, sees this far from where it saw it at first
+
+
+@dataclass
+class Looks:
+    """What the refiner saw of every vertebra: corners (17, 4, 2) `at` which it looked, the corners it found there, with
+    local standard deviations, and the axes (17, 2, 2) these are local to.
+    """
+
+    at: np.ndarray
+    found: np.ndarray
+    deviation: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def none(cls) -> Looks:
+        return cls(np.full((17, 4, 2), np.inf), np.zeros((17, 4, 2)), np.ones((17, 4, 2)), np.zeros((17, 2, 2)))
+
+    def standardized_errors(self, vertebrae: np.ndarray) -> np.ndarray:
+        """(17, 4, 2) local errors against the true `vertebrae`, divided by the deviations that were stated."""
+        local = np.einsum("lij,lcj->lci", np.linalg.inv(self.axes), self.found - vertebrae)
+        return local / self.deviation
+
+    def copy(self) -> Looks:
+        return Looks(*(value.copy() for value in vars(self).values()))
+
+
+class StarterPredictor(Predictor):
+    """The starter network. `decoding`: "shape", the most probable spine given all that was seen, or "windowed", the
+    locator's maps alone.
+    """
+
+    def __init__(self, loaded: LoadedNetwork, engine: Engine | None = None, decoding: str | None = None):
+        if decoding not in (None, "shape", "windowed"):
+            raise InputError(f"The starter has no decoding {decoding!r}. Choose shape or windowed.")
+        super().__init__(loaded, engine, decoding)
+        facts = (loaded.network.shape_mean, loaded.network.shape_covariance, loaded.network.error_moments)
+        mean, covariance, self.error_moments = (value.double().numpy() for value in facts)
+        self.prior = ShapePrior(mean, covariance)
+        self._first: tuple[np.ndarray, Looks, Spine] | None = None
+
+    @property
+    def default_decoding(self) -> str:
+        return "shape"
+
+    @property
+    def looks(self) -> Looks:
+        """What was seen of every vertebra without hints."""
+        return self._unhinted()[1]
+
+    def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
+        hints = dict(sorted((hints or {}).items()))
+        maps, probability = self._locate(hints, previous)
+        if self.decoding == "windowed":
+            points = locator.decode_points(maps)[0].double().cpu().numpy()
+            spread = spread_of(probability, GRID, locator.TARGET_STD * locator.STRIDE).cpu().numpy()
+            certain = locator.feedback(maps)[0].amax((1, 2)).cpu().numpy()
+            return Prediction(points, certain, spread, maps[0].cpu().numpy())
+        probability = probability.cpu().numpy()
+        spine = self._closely(probability, hints) if hints or previous is not None else self._unhinted()[2]
+        sharp = (locator.TARGET_STD * locator.STRIDE) ** 2
+        peak = np.prod(sharp / (sharp + spine.spread**2), 1) ** 0.5
+        confidence = peak * share_near(probability, spine.points)
+        return Prediction(spine.points, confidence, spine.spread, maps[0].cpu().numpy())
+
+    def _take(self, image: np.ndarray) -> None:
+        with torch.inference_mode(), self.engine.autocast():
+            self._image = torch.from_numpy(image).to(self.device)[None]
+            self._features = self.network.locator.encode(self._image)
+        self._first = None
+
+    def _locate(self, hints: Hints, previous: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The locator's logits (1, 68, 64, 32) and probabilities (68, 64, 32)."""
+        with torch.inference_mode():
+            hint_maps = torch.zeros(1, 68, *locator.MAP, device=self.device)
+            if hints:
+                places = np.array(list(hints.values())) / locator.STRIDE
+                hint_maps[0, list(hints)] = heatmaps.gaussian(places, locator.MAP, locator.HINT_STD).to(self.device)
+            last = torch.zeros_like(hint_maps)
+            if previous is not None:
+                last = locator.feedback(torch.from_numpy(previous).to(self.device)[None])
+            with self.engine.autocast():
+                maps = self.network.locator.decode(self._features, hint_maps, last)[0]
+            maps = maps.float()
+            return maps, torch.softmax(maps[0].flatten(1), -1).view(maps[0].shape)
+
+    def _closely(self, probability: np.ndarray, hints: Hints) -> Spine:
+        """The most probable spine given the locator's maps and hints, after looking again where these move it."""
+        first_located, first_looks, _ = self._unhinted()
+        located = decode_shape(probability, self.prior, hints).points.reshape(17, 4, 2)
+        relocated = _distance(located, first_located.reshape(17, 4, 2)) > RELOCATED_PX
+        looks = first_looks.copy()
+        return self._look(looks, np.where(relocated[:, None, None], located, looks.at), hints)
+
+    def _unhinted(self) -> tuple[np.ndarray, Looks, Spine]:
+        """(the locator's points, looks, the most probable spine) without hints, found once a picture."""
+        if self._first is None:
+            located = decode_shape(self._locate({}, None)[1].cpu().numpy(), self.prior, {}).points
+            looks = Looks.none()
+            self._first = (located, looks, self._look(looks, located, {}))
+        return self._first
+
+    def _look(self, looks: Looks, points: np.ndarray, hints: Hints) -> Spine:
+        """Look from `points` at vertebrae that were not looked at there, as long as they move; `looks` is changed."""
+        for _ in range(LOOKS):
+            moved = np.flatnonzero(_distance(points, looks.at) > MOVED_PX)
+            if len(moved):
+                self._refine(looks, points.reshape(17, 4, 2)[moved], moved)
+            errors = error_covariance(looks.axes, looks.deviation, self.error_moments)
+            spine = self.prior.most_probable(Spine(looks.found.reshape(68, 2), errors)).with_given(hints)
+            points = spine.points
+        return spine
+
+    def _refine(self, looks: Looks, vertebrae: np.ndarray, levels: np.ndarray) -> None:
+        """Look at `vertebrae` (n, 4, 2) with the numbers `levels`."""
+        with torch.inference_mode():
+            at = torch.from_numpy(vertebrae).float().to(self.device)
+            centers, axes = starter_refiner.frames(at)
+            patches = starter_refiner.cut(self._image, centers[None], axes[None])
+            with self.engine.autocast():
+                local, doubt, _ = self.network.refiner(patches, torch.from_numpy(levels).to(self.device))
+            found = starter_refiner.to_grid(local, centers, axes)
+        looks.at[levels] = vertebrae
+        for kept, value in ((looks.found, found), (looks.deviation, doubt.exp()), (looks.axes, axes)):
+            kept[levels] = value.double().cpu().numpy()
+
+
+def _distance(points: np.ndarray, vertebrae: np.ndarray) -> np.ndarray:
+    """(17,) largest distance of a vertebra's corners between two sets."""
+    return np.abs(points.reshape(17, 4, 2) - vertebrae).max((1, 2))
