@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = sorted([REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "Docs").glob("*.md")])
+GUIDE = REPOSITORY / "Docs"
+PAGES = sorted([REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *GUIDE.rglob("*.md")])
 RECIPES = [
     (page, code)
     for page in PAGES
@@ -23,6 +24,34 @@ def test_links_and_pictures_exist(page):
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), f"{page.name} points to {target}, which does not exist"
+
+
+def test_every_page_is_in_the_index():
+    index = (GUIDE / "README.md").read_text(encoding="utf-8")
+    pages = [page.relative_to(GUIDE).as_posix() for page in GUIDE.rglob("*.md") if page != GUIDE / "README.md"]
+    assert [page for page in pages if f"]({page})" not in index] == []
+
+
+def test_every_picture_is_shown_on_a_page():
+    shown = "".join(page.read_text(encoding="utf-8") for page in PAGES) + (REPOSITORY / "CMakeLists.txt").read_text()
+    assert [picture.name for picture in (GUIDE / "pictures").glob("*.png") if picture.name not in shown] == []
+
+
+def test_headings_that_are_linked_exist():
+    for page in PAGES:
+        for name, anchor in re.findall(r"\]\(([\w/.-]*)#([\w-]+)\)", page.read_text(encoding="utf-8")):
+            text = ((page.parent / name) if name else page).read_text(encoding="utf-8")
+            headings = [re.sub(r"[^\w -]", "", line.lstrip("# ")).lower() for line in re.findall(r"^#+ .*", text, re.M)]
+            assert anchor in [heading.replace(" ", "-") for heading in headings], f"{page.name}: {name}#{anchor}"
+
+
+def test_tests_named_in_the_checklist_exist():
+    text = (GUIDE / "ExtensionsIndex" / "checklist.md").read_text(encoding="utf-8")
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (REPOSITORY / "Testing").glob("test_*.py")}
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert any(f"def {name}(" in source for source in sources.values()), name
+    for name in re.findall(r"`(test_\w+\.py)`", text):
+        assert name in sources
 
 
 @pytest.mark.slow

@@ -18,8 +18,6 @@ def home(headless):
     host = headless.open_module("SpineMotionTools")
     host.ui.batchCollapsibleButton.collapsed = True
     host.ui.modelsTable.selectRow(0)
-    host.click("checkModelButton")
-    host.wait(lambda: not host.widget.jobs.running, timeout=600)
     host.grab(PICTURES / "home.png", width=420)
 
 
