@@ -50,7 +50,7 @@ def finish(host, video, result):
 
 
 def wait(host):
-    host.wait(lambda: not host.widget.jobs.running, timeout=300)
+    host.wait(lambda: not host.widget.jobs.running, timeout=1200)
 
 
 def drag_region(host, box):

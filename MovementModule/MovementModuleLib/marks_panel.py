@@ -20,7 +20,7 @@ class MarksPanel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._module = moduleWidget
         self._ui = moduleWidget.ui
-        self._undo = []  # (node id, what was placed before)
+        self._undo = {}  # node id -> what was placed before each step
         self._writing = False
         self._edited = None  # (node, frame) that is being dragged
         self._shown = None  # (node id, value) on the node as we wrote it
@@ -41,7 +41,7 @@ class MarksPanel(VTKObservationMixin):
     def forget(self):
         """The scene was closed: nothing of it can be taken back."""
         self._restTimer.stop()
-        self._undo, self._edited, self._shown, self._found = [], None, None, (None, "", {})
+        self._undo, self._edited, self._shown, self._found = {}, None, None, (None, "", {})
         self.removeObservers()
 
     # -- what there is --------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class MarksPanel(VTKObservationMixin):
         ready = video is not None and not self._module.jobs.running
         ui.placeButton.enabled = ready
         ui.removeButton.enabled = ready and video.frame in placed
-        ui.undoButton.enabled = ready and bool(self._undo)
+        ui.undoButton.enabled = ready and node is not None and bool(self._undo.get(node.GetID()))
         ui.outlineButton.enabled = ready
         if self._parameters is None:
             return
@@ -205,11 +205,18 @@ class MarksPanel(VTKObservationMixin):
         self._shown = (node.GetID(), value)
         self._place(node, frame, value)
 
-    def _place(self, node, frame, value):
+    def _remember(self, node):
+        """What was placed by hand until now, kept for Undo."""
         from SpineMotionToolsLib.scene import video_marks
 
         placed = video_marks.placed(node)
-        self._undo.append((node.GetID(), placed))
+        self._undo.setdefault(node.GetID(), []).append(placed)
+        return placed
+
+    def _place(self, node, frame, value):
+        from SpineMotionToolsLib.scene import video_marks
+
+        placed = self._remember(node)
         video_marks.set_placed(node, {**placed, frame: value})
         self._setWay()
         self._module._updateControls()
@@ -232,20 +239,15 @@ class MarksPanel(VTKObservationMixin):
         from SpineMotionToolsLib.scene import video_marks
 
         node, video = self.node(), self._module.video()
-        placed = video_marks.placed(node)
-        self._undo.append((node.GetID(), placed))
+        placed = self._remember(node)
         video_marks.set_placed(node, {f: value for f, value in placed.items() if f != video.frame})
         self._module._updateControls()
 
     def onUndo(self):
         from SpineMotionToolsLib.scene import video_marks
 
-        while self._undo:
-            identifier, placed = self._undo.pop()
-            node = slicer.mrmlScene.GetNodeByID(identifier)
-            if node is not None:
-                video_marks.set_placed(node, placed)
-                break
+        node = self.node()
+        video_marks.set_placed(node, self._undo[node.GetID()].pop())
         self._module._updateControls()
 
     def onOutline(self):
@@ -265,7 +267,7 @@ class MarksPanel(VTKObservationMixin):
         from SpineMotionToolsLib.scene import video_marks
 
         node = self.ensureNode(video)
-        self._undo.append((node.GetID(), video_marks.placed(node)))
+        self._remember(node)
         video_marks.set_placed(node, {int(frame): points for frame, points in torso.items()})
         self._parameters.showMarks = True
         self._setWay()
