@@ -303,6 +303,19 @@ def test_written_case_opens_again(spine, tmp_path):
     assert "L5-S1" in html
 
 
+def test_report_shows_both_sides_by_the_geometry(spine):
+    found = pictures.paramedian_slices(spine)  # four slices of 4 mm from the left (R = -12) to the right (R = 0)
+    assert all(side == "left" for number, side, _ in found if number < pictures.middle_slice(spine))
+    mirrored = np.array(spine.geometry.index_to_ras)
+    mirrored[0, 2] *= -1
+    turned = replace(spine, geometry=replace(spine.geometry, index_to_ras=mirrored))
+    assert {(n, s) for n, s, _ in found} == {
+        (n, {"left": "right", "right": "left"}[s]) for n, s, _ in pictures.paramedian_slices(turned)
+    }
+    thin = replace(spine.geometry, index_to_ras=spine.geometry.index_to_ras * [1, 1, 2, 1])
+    assert all(distance >= 8 for _, _, distance in pictures.paramedian_slices(replace(spine, geometry=thin)))
+
+
 def test_report_lists_corrections(spine):
     assert "renamed L2 to L1" in report.spine_report(editing.rename(spine, 0, "L1")).to_html()
 

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 WANTED_HEIGHT_PX = 900
 MARGIN_PX = 190
+PARAMEDIAN_MM = 12.0  # about where the lateral recess ends and the foramen begins
 BODY, EDITED, DISC, TEXT = (255, 196, 60), (80, 200, 255), (120, 220, 140), (240, 240, 240)
 WINDOW_PERCENTILES = (1.0, 99.5)
 
 
-def key_picture(scan: Scan, spine: Spine, slice_number: int | None = None) -> Image.Image:
-    """The scan's slice through the middle of most bodies, with outlines, level names and short grades.
+def key_picture(scan: Scan, spine: Spine, slice_number: int | None = None, notes: bool = True) -> Image.Image:
+    """The scan's slice through the middle of most bodies, with outlines, level names and (`notes`) short grades.
 
     Outlines in another color were drawn by a person. The front of the patient is at the left.
     """
@@ -30,7 +31,7 @@ def key_picture(scan: Scan, spine: Spine, slice_number: int | None = None) -> Im
     scale = max(1.0, WANTED_HEIGHT_PX / scan.array.shape[0])
     picture = _gray(scan, number)
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
-    canvas = Image.new("RGB", (picture.width + MARGIN_PX, picture.height), (0, 0, 0))
+    canvas = Image.new("RGB", (picture.width + (MARGIN_PX if notes else 0), picture.height), (0, 0, 0))
     canvas.paste(picture, (0, 0))
     draw, font = ImageDraw.Draw(canvas), _font(17)
     place: Callable = lambda points: [tuple((np.asarray(p) + 0.5) * scale) for p in points]
@@ -42,7 +43,7 @@ def key_picture(scan: Scan, spine: Spine, slice_number: int | None = None) -> Im
         draw.line([*place(outline), *place(outline[:1])], fill=color, width=2)
         x, y = place([outline.mean(axis=0)])[0]
         draw.text((x, y), vertebra.label, fill=color, font=font, anchor="mm", stroke_width=2, stroke_fill=(0, 0, 0))
-    for disc in spine.discs:
+    for disc in spine.discs if notes else ():
         _note(draw, disc, spine, picture.width, place, _font(14))
     _corner_notes(draw, spine, number, canvas, _font(13))
     return canvas
@@ -55,6 +56,20 @@ def middle_slice(spine: Spine) -> int:
     shown = [n for v in spine.vertebrae for n in v.slices]
     median = float(np.median([v.middle_slice for v in spine.vertebrae]))
     return max(sorted(set(shown)), key=lambda n: (shown.count(n), -abs(n - median)))
+
+
+def paramedian_slices(spine: Spine) -> list[tuple[int, str, float]]:
+    """(slice, "left" or "right", distance in mm) of the slices about `PARAMEDIAN_MM` beside the middle one, if any."""
+    if not spine.vertebrae:
+        return []
+    middle, spacing = middle_slice(spine), spine.geometry.slice_spacing_mm
+    steps = max(1, round(PARAMEDIAN_MM / spacing))
+    first_is_left = spine.geometry.index_to_ras[0, 2] > 0  # slices then run towards the patient's right
+    found = []
+    for number, is_first in ((middle - steps, True), (middle + steps, False)):
+        if 0 <= number < spine.geometry.shape[2]:
+            found.append((number, "left" if is_first == first_is_left else "right", steps * spacing))
+    return found
 
 
 def short_grades(disc, measured=None) -> str:

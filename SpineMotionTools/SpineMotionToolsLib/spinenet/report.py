@@ -1,22 +1,27 @@
-"""The reading report: one HTML file with key picture, warnings, grades, measurements and provenance."""
+"""The reading report: one HTML file with key pictures, warnings, grades, measurements and provenance."""
 
 from __future__ import annotations
 
 from SpineMotionToolsLib.common.report import Report
 
 from .editing import edits_of
-from .pictures import key_picture
+from .pictures import key_picture, paramedian_slices
 from .results import DEMONSTRATION, Spine
 from .scans import Scan
 
 
 def spine_report(spine: Spine, scan: Scan | None = None, title: str = "Spine MRI") -> Report:
-    """The report of a spine; with the scan also its key picture. `Report.write(path)` saves it."""
+    """The report of a spine; with the scan also its key pictures. `Report.write(path)` saves it."""
     report = Report(title, f"{len(spine.vertebrae)} vertebrae, {len(spine.discs)} discs")
     for text in (*spine.notices, *spine.warnings):
         report.warning(text)
     if scan is not None:
         report.image(key_picture(scan, spine), "Middle sagittal slice; the front of the patient is at the left.")
+        for number, side, offset_mm in paramedian_slices(spine):
+            report.image(
+                key_picture(scan, spine, number, notes=False),
+                f"Slice {number + 1}, {offset_mm:.0f} mm towards the patient's {side} by the image's geometry.",
+            )
     report.heading("Vertebrae").table(spine.vertebra_table())
     if spine.measurements is not None:
         report.heading("Measurements")

@@ -111,14 +111,14 @@ class WinogradConv(nn.Module):
         super().__init__()
         self.kept: dict[str, Tensor] = {} if workspace is None else workspace
         self.by, self.relu = transforms(tile), relu
-        self.filters = transform_filters(weight, tile).to(torch.bfloat16 if bf16 else torch.float32)
+        self.dtype = torch.bfloat16 if bf16 else torch.float32
+        filters = transform_filters(weight, tile).to(self.dtype)
         self.bias = bias.detach().float().clone()
-        self.channels, self.out = self.filters.shape[-2:]
-        self.large = self.filters.numel() * 4 > LARGE_FILTERS_BYTES
-        self.products: list[Product] = []
-        if weight.ndim == 4 and not bf16 and self.channels >= PACKED_FROM_CHANNELS and can_pack():
-            self.products = [Product(matrix) for matrix in self.filters]
-            self.filters = self.filters[:0]  # a second copy would take hundreds of megabytes
+        self.channels, self.out = filters.shape[-2:]
+        self.large = filters.numel() * 4 > LARGE_FILTERS_BYTES
+        packed = weight.ndim == 4 and not bf16 and self.channels >= PACKED_FROM_CHANNELS and can_pack()
+        self.products = [Product(matrix) for matrix in filters] if packed else []
+        self.filters = None if packed else filters  # both would take hundreds of megabytes
 
     def forward(self, *parts: Tensor) -> Tensor:
         """One or more maps (n, [d,] h, w, c_i), joined along the channels -> (n, [d,] h, w, out)."""
@@ -172,8 +172,8 @@ class WinogradConv(nn.Module):
         gathered.copy_(tiles)
         inputs = self._keep("inputs", (squared, count * channels))
         torch.mm(self.by.inputs, gathered.view(squared, -1), out=inputs)
-        inputs = self._as("rounded", inputs, self.filters.dtype)
-        products = self._keep("products", (squared, count, out), self.filters.dtype)
+        inputs = self._as("rounded", inputs, self.dtype)
+        products = self._keep("products", (squared, count, out), self.dtype)
         if self.products:
             each = inputs.view(squared, count, channels)
             torch.stack([product(rows) for product, rows in zip(self.products, each)], out=products)
