@@ -124,8 +124,6 @@ class BatchPanel:
 
             dependencies.ensureInferencePackages()
             if node.task in (BatchTask.GAIT, BatchTask.MOVEMENTS):
-                from MovementModuleLib.packages import ensureVideoPackages
-
                 ensureVideoPackages(flow=node.task is BatchTask.MOVEMENTS)
             options = {"device": node.device.value}
             if node.model:
@@ -187,6 +185,15 @@ class BatchPanel:
 
     def onOpenFolder(self):
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self._out))
+
+
+def ensureVideoPackages(flow):
+    """Ask for the packages of videos as their module does; without that module the job says what is missing."""
+    try:
+        from MovementModuleLib import packages
+    except ImportError:
+        return
+    packages.ensureVideoPackages(flow)
 
 
 def folderOf(path):

@@ -182,6 +182,7 @@ def show_stack_boxes(scene, volume_node, result: MotionResult, existing: list | 
         display.SetVisibility(True)
         display.SetPropertiesLabelVisibility(True)
         nodes.set_attribute(box, "Stack", number + 1)
+        nodes.set_attribute(box, "Provenance", result.provenance)
     nodes.put_in_case_folder(scene, volume_node, boxes)
     return boxes
 
@@ -199,6 +200,9 @@ def show_attention(scene, volume_node, attention_xyz: np.ndarray, opacity: float
     display.SetWindowLevelMinMax(0.0, 1.0)
     display.SetThreshold(ATTENTION_FLOOR, 1.0)
     display.SetApplyThreshold(True)
+    explained = find_result(scene, volume_node).result
+    if explained is not None:
+        nodes.set_attribute(node, "Provenance", nodes.attribute(explained, "Provenance"))
     nodes.put_in_case_folder(scene, volume_node, (node,))
     nodes.show_in_slice_views(scene, background=volume_node, foreground=node, opacity=opacity)
     return node

@@ -1,0 +1,60 @@
+"""The check of weight sets: files against the catalogue, networks against their contracts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from SpineMotionToolsLib.cli import main
+from SpineMotionToolsLib.common.catalogue import catalogue, find_model
+from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.model_store import add_files
+from SpineMotionToolsLib.common.weights import write_safetensors
+from SpineMotionToolsLib.models.check import check_model, text_of
+
+pytest.importorskip("torch")
+PRESENT = [entry.id for entry in catalogue().values() if entry.starter and all(p.is_file() for p in entry.paths)]
+
+
+@pytest.fixture(autouse=True)
+def models_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPINEMOTION_MODELS", str(tmp_path / "models"))
+
+
+@pytest.mark.parametrize("model_id", PRESENT)
+def test_the_starter_sets_fit(model_id):
+    steps = []
+    findings = check_model(model_id, lambda done, of, text="": steps.append((done, of)))
+    assert [finding.text for finding in findings if not finding.good] == []
+    assert len(findings) > len(find_model(model_id).files)
+    assert steps[-1][0] == steps[-1][1]
+
+
+@pytest.mark.parametrize("model_id", ["keypoints-miccai2022", "movements-u2net", "movements-openpose"])
+def test_tensors_of_another_network_are_told(model_id, tmp_path):
+    name = find_model(model_id).files[0].name
+    write_safetensors(tmp_path / name, {"other.weight": np.zeros((2, 3), np.float32)}, {})
+    add_files(model_id, tmp_path / name, accept_license=True)
+    findings = check_model(model_id)
+    assert [finding.good for finding in findings] == [True, False]
+    assert "do NOT fit" in text_of(find_model(model_id), findings)
+
+
+def test_every_set_has_a_check():
+    from SpineMotionToolsLib.models.check import _LOADERS
+
+    for entry in catalogue().values():
+        assert list(_LOADERS[entry.system](entry)), entry.id
+
+
+def test_a_changed_file_is_told(tmp_path):
+    (tmp_path / "u2net.pth").write_bytes(b"weights")
+    (path,) = add_files("movements-u2net", tmp_path / "u2net.pth", accept_license=True)
+    path.write_bytes(b"changed")
+    assert "has changed" in check_model("movements-u2net")[0].text
+
+
+def test_missing_files_are_told_and_unknown_sets_refused(capsys):
+    assert main(["models", "check", "movements-u2net"]) == 2
+    assert "u2net.pth is missing" in capsys.readouterr().out
+    with pytest.raises(InputError, match="unknown"):
+        check_model("nothing")
