@@ -29,11 +29,11 @@ def batch(headless):
         scans, results = Path(folder, "scans"), Path(folder, "results")
         scans.mkdir()
         for number, grades in enumerate(((1, 1, 2), (2, 4, 3), (5, 4, 5)), start=1):
-            write_phantom_aim(scans / f"C000{number}.AIM", site="radius", grades=grades)
+            write_phantom_aim(scans / f"C000{number}.AIM", seed=number, grades=grades, slices=12, size=200)
         (scans / "C0004.AIM").write_bytes((scans / "C0003.AIM").read_bytes()[:5000])
         host = headless.open_module("SpineMotionTools")
         node = host.widget._parameterNode
-        node.inputFolder, node.outputFolder, node.stackHeight = scans, results, 14
+        node.inputFolder, node.outputFolder, node.stackHeight = scans, results, 4
         others = [getattr(host.ui, f"{name}CollapsibleButton") for name in ("modules", "models", "check")]
         host.ui.batchCollapsibleButton.collapsed = False
         for section in others:
