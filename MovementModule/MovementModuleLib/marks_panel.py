@@ -93,7 +93,7 @@ class MarksPanel(VTKObservationMixin):
         placed = video_marks.placed(node)
         ready = video is not None and not self._module.jobs.running
         ui.placeButton.enabled = ready
-        ui.removeButton.enabled = ready and video.frame in placed
+        ui.removeButton.enabled = False
         ui.undoButton.enabled = ready and node is not None and bool(self._undo.get(node.GetID()))
         ui.outlineButton.enabled = ready
         if self._parameters is None:
@@ -153,6 +153,7 @@ class MarksPanel(VTKObservationMixin):
         if node is None or video is None or self._edited is not None:
             return
         placed, found = video_marks.placed(node), self.found(video, result)
+        self._ui.removeButton.enabled = video.frame in placed and not self._module.jobs.running
         reach = 1 if self.kind == "region" else 10**6
         value = video_marks.known_at(self.kind, video.frame, placed, found, reach)
         _setVisible(node, value is not None and parameters.showMarks)
