@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import SpineMotionToolsLib
+from SpineMotionToolsLib import __version__ as VERSION
 from SpineMotionToolsLib.batch.journal import DONE, FAILED, Journal, Row
 from SpineMotionToolsLib.batch.systems import TASKS, Task
 from SpineMotionToolsLib.common.errors import (
@@ -52,57 +53,76 @@ def run_batch(
     if not cases:
         raise InputError(f"{source} holds nothing to read. Choose the folder that holds the files.")
     journal = Journal(out, task)
-    made = TASKS[task](dict(options or {}), source)
+    one = _OneCase(journal, TASKS[task](dict(options or {}), source), source, dict(crashed or {}), again, scenes)
     for number, (name, path) in enumerate(cases):
         part = _part(progress, number, len(cases), name)
         part(0, 1)
-        row = _row(journal, made, name, path, source, crashed or {}, again, scenes, part)
+        row = one.row(name, path, part)
         journal.add(row)
         on_row(row)
     progress(len(cases), len(cases), "")
     return journal.finish([name for name, _ in cases])
 
 
-def _row(
-    journal: Journal,
-    task: Task,
-    name: str,
-    path: Path,
-    source: Path,
-    crashed: Mapping[str, str],
-    again: bool,
-    scenes: bool,
-    progress: Progress,
-) -> Row:
-    file = path.relative_to(source).as_posix() if path != source and path.is_relative_to(source) else path.name
-    if name in crashed:
-        return Row(name, file, FAILED, error=crashed[name])
-    folder, started = journal.out / name, time.monotonic()
-    try:
-        made_from = {**_stamp(path), **task.request, "version": SpineMotionToolsLib.__version__}
-        earlier = journal.rows.get(name)
-        if earlier and not again and earlier.status == DONE and earlier.made_from == made_from and folder.is_dir():
-            if earlier.scene or not scenes:
-                return earlier
-        journal.begin(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        work = task.run(name, path, folder, progress)
-        row = Row(name, file, DONE, work.result, work.values, tuple(work.warnings), made_from=made_from)
-        if scenes:
-            row = _try_scene(row, journal, task, path)
-    except CONCERNS_ALL:
+@dataclass(frozen=True)
+class _OneCase:
+    """Makes the row of one case after the other."""
+
+    journal: Journal
+    task: Task
+    source: Path
+    crashed: dict[str, str]
+    again: bool
+    scenes: bool
+
+    def row(self, name: str, path: Path, progress: Progress) -> Row:
+        """The earlier row if it still holds, else what becomes of the case now; raises what concerns all cases."""
+        below = path != self.source and path.is_relative_to(self.source)
+        row = Row(name, path.relative_to(self.source).as_posix() if below else path.name, FAILED)
+        if name in self.crashed:
+            return replace(row, error=self.crashed[name])
+        folder, started = self.journal.out / name, time.monotonic()
+        try:
+            row = replace(row, made_from={**_stamp(path), **self.task.request, "version": VERSION})
+            if kept := self._kept(row, folder):
+                return kept
+            self.journal.begin(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            row = self._done(row, path, folder, progress)
+        except CONCERNS_ALL:
+            _remove_if_empty(folder)
+            raise
+        except SpineMotionError as error:
+            row = replace(row, error=str(error))
+        except MemoryError:
+            row = replace(row, error="There is not enough memory for this case. Close other programs.")
+        except OSError as error:
+            row = replace(row, error=f"{path.name} cannot be read: {error.strerror or error}.")
+        except Exception as error:  # one case's fault must not cost the others their turn
+            row = replace(row, error=f"A fault in SpineMotionTools: {type(error).__name__}: {error}.")
         _remove_if_empty(folder)
-        raise
-    except SpineMotionError as error:
-        row = Row(name, file, FAILED, error=str(error))
-    except MemoryError:
-        row = Row(name, file, FAILED, error="There is not enough memory for this case. Close other programs.")
-    except OSError as error:
-        row = Row(name, file, FAILED, error=f"{path.name} cannot be read: {error.strerror or error}.")
-    except Exception as error:  # one case's fault must not cost the others their turn
-        row = Row(name, file, FAILED, error=f"A fault in SpineMotionTools: {type(error).__name__}: {error}.")
-    _remove_if_empty(folder)
-    return Row(**{**vars(row), "seconds": round(time.monotonic() - started, 1)})
+        return replace(row, seconds=round(time.monotonic() - started, 1))
+
+    def _kept(self, row: Row, folder: Path) -> Row | None:
+        """The row of an earlier run if it was made from the same file with the same options, and its files are here."""
+        earlier = self.journal.rows.get(row.case)
+        if self.again or earlier is None or earlier.status != DONE or earlier.made_from != row.made_from:
+            return None
+        return earlier if folder.is_dir() and (earlier.scene or not self.scenes) else None
+
+    def _done(self, row: Row, path: Path, folder: Path, progress: Progress) -> Row:
+        work = self.task.run(row.case, path, folder, progress)
+        row = replace(row, status=DONE, result=work.result, values=work.values, warnings=tuple(work.warnings))
+        if not self.scenes:
+            return row
+        try:
+            return _with_scene(row, self.journal, self.task.system, path, self.task.options)
+        except ImportError:  # this Python has no MRML classes: Slicer makes the scene later
+            return row
+        except CONCERNS_ALL:
+            raise
+        except (SpineMotionError, OSError) as error:
+            return replace(row, warnings=(*row.warnings, f"No scene was saved. {error}"))
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -121,23 +141,11 @@ def add_scene(parameters: Mapping[str, Any], row: Row) -> None:
     journal.add(_with_scene(row, journal, parameters["task"], path, parameters.get("options", {})))
 
 
-def _try_scene(row: Row, journal: Journal, task: Task, path: Path) -> Row:
-    """The row with its scene saved; without one where this Python has no MRML classes, or with why it failed."""
-    try:
-        return _with_scene(row, journal, task.system, path, task.options)
-    except ImportError:
-        return row
-    except CONCERNS_ALL:
-        raise
-    except (SpineMotionError, OSError) as error:
-        return Row(**{**vars(row), "warnings": (*row.warnings, f"No scene was saved. {error}")})
-
-
 def _with_scene(row: Row, journal: Journal, system: str, path: Path, options: Mapping[str, Any]) -> Row:
     from SpineMotionToolsLib.batch.scenes import write_scene
 
     saved = write_scene(system, row.case, path, journal.out / row.case, options)
-    return Row(**{**vars(row), "scene": saved.relative_to(journal.out).as_posix()})
+    return replace(row, scene=saved.relative_to(journal.out).as_posix())
 
 
 def _stamp(path: Path) -> dict[str, Any]:
