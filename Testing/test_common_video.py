@@ -434,3 +434,28 @@ def test_bootstrap_draws_whole_groups():
     assert interval.low == 0  # a resample of one group twice
     assert interval.high == 1
     assert classification.youden_threshold(values == 1, values) == 1
+
+
+def test_body_networks_learn_and_keep_their_published_layers():
+    torch = pytest.importorskip("torch")
+    from SpineMotionToolsLib.common import body_training
+    from SpineMotionToolsLib.common.body_network import BodyNetwork
+
+    def sample(number):
+        random = np.random.default_rng(number % 4)
+        joints = random.uniform(20, 140, (18, 2))
+        picture = np.full((160, 160, 3), 60, np.uint8)
+        for x, y in joints.astype(int):
+            picture[y - 3 : y + 4, x - 3 : x + 4] = 250
+        return picture, joints
+
+    lines = []
+    network = body_training.train(sample, stages=2, width=8, steps=50, batch=2, say=lines.append)
+    assert list(network.state_dict()) == list(BodyNetwork(2, 8).state_dict())
+    assert len(lines) == 1
+    picture, joints = sample(0)
+    with torch.inference_mode():
+        _, maps = network(torch.from_numpy(body_points.prepare(picture)))
+    wanted = body_training.targets(joints, 160, tuple(maps.shape[-2:]))[1]
+    away = np.mean((maps[0].numpy() - wanted) ** 2)
+    assert away < np.mean(wanted**2)

@@ -10,10 +10,13 @@ import torch
 
 from SpineMotionToolsLib.common.body_network import BodyNetwork
 from SpineMotionToolsLib.common.body_points import FIELDS, LIMBS, NETWORK_HEIGHT_PX, STRIDE, find_bodies, prepare
+from SpineMotionToolsLib.common.engine import has_fast_bf16
 from SpineMotionToolsLib.common.weights import write_safetensors
 
 PEAK_SIGMA_CELLS = 0.9
 LIMB_HALF_WIDTH_CELLS = 0.9
+BODY_WEIGHT = 4.0
+OUTPUT_LAYERS = ("conv5_5", "Mconv7")
 
 Sample = Callable[[int], tuple[np.ndarray, np.ndarray]]
 """Number of the sample -> BGR uint8 picture (H,W,3) and joints (18,2) in its pixels."""
@@ -48,15 +51,18 @@ def train(
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> BodyNetwork:
-    """A network trained on samples 0, 1, 2, ... (each seen once) of one picture size; one line every 100 steps."""
+    """A network trained on samples 0, 1, 2, ... (each seen once) of one picture size; one line every 50 steps.
+
+    While it trains, every hidden layer is batch-normalized, which is folded into the convolutions at the end: the
+    layers stay the published ones and learn much faster. In bfloat16 where the processor is fast at it.
+    """
     torch.manual_seed(seed)
     network = BodyNetwork(stages, width)
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            torch.nn.init.zeros_(module.bias)
+    _add_normalization(network)
+    network.to(memory_format=torch.channels_last)
+    half = has_fast_bf16()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
     total = 0.0
     for step in range(steps):
         pictures, fields, maps = [], [], []
@@ -70,17 +76,37 @@ def train(
             maps.append(joint_map)
         wanted = [torch.from_numpy(np.stack(part)) for part in (fields, maps)]
         loss = torch.zeros(())
-        for outputs in network.all_stages(torch.from_numpy(np.stack(pictures)))[1]:
-            loss = loss + sum(((got - want) ** 2).sum(dim=1).mean() for got, want in zip(outputs, wanted))
+        pixels = torch.from_numpy(np.stack(pictures)).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            stages = network.all_stages(pixels)[1]
+        for outputs in stages:
+            for got, want in zip(outputs, wanted):
+                weight = 1 + BODY_WEIGHT * (want.abs() > 0.05)  # most of a map is empty, which is soon learned
+                loss = loss + (weight * (got.float() - want) ** 2).sum(dim=1).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         total += float(loss.detach())
-        if step % 100 == 99:
-            say(f"step {step + 1}: loss {total / 100:.4f}")
+        if step % 50 == 49:
+            say(f"step {step + 1}: loss {total / 50:.4f}")
             total = 0.0
-    return network.eval()
+    network.eval()
+    _fold_normalization(network)
+    return network.to(memory_format=torch.contiguous_format)
+
+
+def _add_normalization(network: BodyNetwork) -> None:
+    """Put a batch normalization behind every convolution but the ones that give the maps."""
+    for name, layer in list(network.named_children()):
+        if not name.startswith(OUTPUT_LAYERS):
+            setattr(network, name, torch.nn.Sequential(layer, torch.nn.BatchNorm2d(layer.out_channels)))
+
+
+def _fold_normalization(network: BodyNetwork) -> None:
+    for name, layer in list(network.named_children()):
+        if isinstance(layer, torch.nn.Sequential):
+            setattr(network, name, torch.nn.utils.fusion.fuse_conv_bn_eval(*layer))
 
 
 def save(path: Path | str, network: BodyNetwork, trained_on: str) -> None:
