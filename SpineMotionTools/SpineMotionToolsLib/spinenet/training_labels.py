@@ -32,7 +32,7 @@ from SpineMotionToolsLib.spinenet.vertebra_volumes import SLICES, UPPER_PERCENTI
 CLASS_OF_BODY = np.array([LEVELS.index(label) for label in LABELS])
 TEMPERATURE = 10.0
 GRAY_STEPS = 80  # levels of stored volumes between 0 and 1; the few voxels above 3.2 are cut
-BATCH = 24
+BATCH = 16
 
 
 class VolumeSampler:

@@ -1,0 +1,58 @@
+"""The starter weights that ship: complete, small, described, and able to read the sample scan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from SpineMotionToolsLib.common.weights import read_metadata, starter_path
+from SpineMotionToolsLib.spinenet.models import PARTS, load_network, starter_models
+
+pytest.importorskip("torch")
+
+SAMPLE = Path(__file__).parents[1] / "SpineNetModule" / "Resources" / "Data" / "LumbarMRI.nrrd"
+LARGEST_MB = 12
+
+
+@pytest.fixture(scope="module")
+def spine():
+    from SpineMotionToolsLib.spinenet.pipeline import read
+
+    return read(SAMPLE)
+
+
+def test_files_are_small_and_describe_themselves():
+    files = [starter_path(f"spinenet-{part}.safetensors") for part in PARTS]
+    assert sum(path.stat().st_size for path in files) < LARGEST_MB * 1e6
+    for part, path in zip(PARTS, files):
+        metadata = read_metadata(path)
+        assert json.loads(metadata["architecture"])["class"].startswith("Small")
+        assert metadata["trained_on"]
+        assert load_network(path, part) is not None
+
+
+def test_thresholds_come_from_the_detectors_file():
+    models = starter_models()
+    wanted = json.loads(read_metadata(models.sources["detection"])["thresholds"])
+    assert (models.corner_threshold, models.centroid_threshold) == (wanted["corner"], wanted["centroid"])
+
+
+def test_sample_is_read_with_the_sacrum(spine):
+    """The starter has seen this subject: a check that nothing broke, not a figure."""
+    labels = [vertebra.label for vertebra in spine.vertebrae]
+    assert labels[-7:] == ["T12", "L1", "L2", "L3", "L4", "L5", "S1"]
+    assert [disc.level for disc in spine.discs][-1] == "L5-S1"
+    centers = np.array([vertebra.center_ras for vertebra in spine.vertebrae])
+    pitch = np.linalg.norm(np.diff(centers, axis=0), axis=1)
+    assert 20 < pitch.min()
+    assert pitch.max() < 50
+
+
+def test_sample_has_grades_that_say_what_they_are(spine):
+    assert spine.grades_are_demonstration
+    assert all(len(disc.grades) == 11 for disc in spine.discs)
+    for disc in spine.discs:
+        for grade in disc.grades:
+            assert abs(sum(grade.probabilities) - 1) < 1e-5
