@@ -35,9 +35,9 @@ def true_corners() -> np.ndarray:
 class Detector(nn.Module):
     """Answers with the perfect maps of each patch, in the order in which the pipeline asks."""
 
-    def __init__(self, slices_with_bodies: range = range(4)) -> None:
+    def __init__(self, slices_with_bodies: range = range(4), hidden_body: int | None = None) -> None:
         super().__init__()
-        self.asked, self.shown = 0, slices_with_bodies
+        self.asked, self.shown, self.hidden = 0, slices_with_bodies, hidden_body
         self.windows = list(dict.fromkeys(split(SHAPE, SPACING)))
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
@@ -47,6 +47,8 @@ class Detector(nn.Module):
             self.asked += 1
             bounds = self.windows[place].bounds(*SHAPE[:2])
             corners = true_corners() if number in self.shown else np.zeros((0, 4, 2))
+            if self.hidden is not None:
+                corners = np.delete(corners, self.hidden, axis=0)
             maps.append(make_targets(scan_to_patch(corners.reshape(-1, 2), bounds).reshape(-1, 4, 2)))
         return torch.from_numpy(np.array(maps))
 
@@ -127,6 +129,29 @@ def test_no_vertebra_gives_an_empty_spine_with_a_warning():
     assert "No vertebra was found" in spine.warnings[0]
     assert pictures.key_picture(made_scan(), spine).width > 0
     assert Spine.from_json(json.loads(json.dumps(spine.to_json()))).labels == []
+
+
+def test_a_body_hidden_by_metal_leaves_a_gap_and_a_warning():
+    """An implant takes the signal of a body: the others are read, the gap is named and can be closed by hand."""
+    models = replace(oracle(), sources={**oracle().sources, "detection": Detector(hidden_body=2)})
+    image = made_scan().array
+    image[130:160, 90:150] = 0
+    read = pipeline.read(Scan.from_array(image, SPACING, 4.0), models, Engine("cpu"))
+    assert len(read.vertebrae) == 4
+    assert any("wide gap between" in warning for warning in read.warnings)
+    old = pipeline.read(made_scan(), oracle(), Engine("cpu")).vertebrae[2]
+    whole = editing.count_from(editing.add_vertebra(read, "L4", old.slices, old.corners_px), 4, "S1")
+    assert whole.labels == LABELS
+    assert not any("gap" in warning or "jumps" in warning for warning in whole.warnings)
+
+
+def test_half_a_spine_names_the_bodies_at_the_edge(spine):
+    from SpineMotionToolsLib.spinenet.checks import detection_warnings
+
+    moved = [replace(v, corners_px=v.corners_px + (0, 47.0)) for v in spine.vertebrae]  # S1 reaches the lower edge
+    found = detection_warnings(moved, spine.geometry, Numbering())
+    assert any("Cut by the edge of the picture: S1; their measurements" in warning for warning in found)
+    assert not any("Cut by" in warning for warning in spine.warnings)
 
 
 def test_a_body_in_one_slice_is_dropped_unless_wanted():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 REGION_HEIGHTS = (1.0, 0.8, 0.6, 0.45)
 REGION_STEP = 0.16  # of the picture's height, between candidates
 REGION_STEP_ACROSS = 0.4  # of the candidate's width
-SURE_ENOUGH = 0.6  # mean confidence at which a picture of usual aspect is taken whole
+SURE_ENOUGH = 0.5  # mean confidence at which a picture of usual aspect is taken whole
 
 
 def load_predictor(
@@ -73,7 +73,7 @@ def start_session(
         picture = read_radiograph(picture)
     predictor = predictor or load_predictor(weights, engine)
     if region == "auto":
-        picture = find_region(picture, predictor if predictor.loaded.starter else load_predictor(engine=engine))
+        picture = find_region(picture, engine)
     replay = Replay(predictor)
     replay.set_image(picture.grid_image, picture.digest)
     return Session(picture, replay, provenance_of(predictor))
@@ -84,12 +84,13 @@ def detect(picture: Radiograph | np.ndarray | Path | str, **options) -> Reading:
     return start_session(picture, **options).detect()
 
 
-def find_region(radiograph: Radiograph, predictor: Predictor, progress: Progress = no_progress) -> Radiograph:
+def find_region(radiograph: Radiograph, engine: Engine | None = None, progress: Progress = no_progress) -> Radiograph:
     """The radiograph with the region in which the network is surest, and a note that says so when it is not all of it.
 
     Wide, long-cassette and full-body (EOS) pictures, squeezed into 512 x 256 as they are, are far from what networks
-    know. The starter is fast enough for this search; its choice serves every network.
+    know. The starter's first stage is fast enough for this search; its choice serves every network.
     """
+    predictor = load_predictor(engine=engine, decoding="windowed")
     whole = _sureness(radiograph, predictor)
     if radiograph.is_typical and whole >= SURE_ENOUGH:
         return radiograph

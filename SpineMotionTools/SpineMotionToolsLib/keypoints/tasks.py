@@ -41,7 +41,7 @@ def serve(parameters: dict[str, Any], progress: Progress = no_progress) -> Calla
         except (OSError, ValueError) as error:
             raise InputError("The prepared picture is missing or damaged. Start the session again.") from error
         if "search" in call:
-            found = find_region(Radiograph(picture, Scale(*call["scale"])), load_predictor(engine=engine), progress)
+            found = find_region(Radiograph(picture, Scale(*call["scale"])), engine, progress)
             return {"region": list(found.region), "provenance": origin}
         replay.set_image(picture, call["image_sha256"])
         if "chain" not in call:
