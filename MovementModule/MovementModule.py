@@ -160,7 +160,6 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._updateControls()
 
     def _disconnectParameterNode(self):
-        self._observeBrowser(None)
         if self._parameterNode is None:
             return
         if self._parameterNodeGuiTag is not None:
@@ -170,6 +169,7 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls)
 
     def _observeBrowser(self, browser):
+        """Follow this video's slider, also while another module is shown."""
         if browser is self._browser:
             return
         if self._browser is not None and self.hasObserver(self._browser, vtk.vtkCommand.ModifiedEvent, self._onTime):

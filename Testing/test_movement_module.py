@@ -255,6 +255,14 @@ def test_cursor_and_words_follow_the_slider(host, walk):
     assert "between scored clips" in host.ui.timeLabel.text
 
 
+def test_cursor_follows_while_another_module_is_shown(host, walk):
+    finish(host, walk, gait_result())
+    host.leave()
+    walk.browser.SetSelectedItemNumber(30)
+    cursor = parameters(host).chart.GetNthPlotSeriesNode(3).GetTableNode().GetTable().GetColumnByName("now")
+    assert cursor.GetValue(0) == pytest.approx(2.0, abs=1e-3)
+
+
 def test_clicking_a_row_or_a_point_goes_to_its_clip(host, walk):
     finish(host, walk, gait_result())
     host.ui.clipTableView.selectRow(2)
