@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.network == "points":
         from SpineMotionToolsLib.common.body_training import save
 
-        network, figures = train_points(options.steps or 300, say)
+        network, figures = train_points(options.steps or 900, say)
         save(options.out, network, TRAINED_ON)
     else:
         network, figures = train_classifier(options.steps or 12, options.work, say)

@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif options.network == "points":
         from SpineMotionToolsLib.common.body_training import evaluate, train
 
-        network = train(sample_points, steps=options.steps or 300, say=say)
+        network = train(sample_points, steps=options.steps or 900, say=say)
         figures = evaluate(network, sample_points, range(900_000, 900_060))
     else:
         network, figures = train_classifier(options.steps or 5, options.work, say)
