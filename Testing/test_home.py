@@ -171,3 +171,15 @@ def test_declining_small_packages_is_told_and_changes_nothing(host, cases, tmp_p
 def test_the_self_test_passes(open_module, host):
     open_module("MotionScore")
     host.run_self_test()
+
+
+def test_nothing_is_downloaded_before_size_and_license_were_accepted(host, monkeypatch):
+    monkeypatch.setattr(type(host.logic), "remoteSizeText", lambda self, model_id: "390 MB")
+    select(host, "spinenet-v2")
+    host.dialogs.answer(False)
+    host.click("downloadButton")
+    assert not host.widget.jobs.running
+    (question,) = host.dialogs.texts("confirm")
+    assert "390 MB" in question
+    assert "non-commercial" in question
+    assert "arXiv 2205.01683" in question
