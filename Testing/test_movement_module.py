@@ -469,6 +469,24 @@ def test_panel_console_and_terminal_give_the_same_numbers(host, walk, tmp_path):
 
 
 @pytest.mark.slow
+def test_infant_is_scored_with_what_was_drawn_by_hand(host, infant):
+    torso = {0: [[121, 111], [153, 100], [143, 156], [163, 149]]}
+    host.widget.marks.takeFound(infant, torso)
+    node = parameters(host)
+    node.background = type(node.background)("outline")
+    node.ageWeeks = 3.0
+    host.click("outlineButton")
+    host.click("applyButton")
+    wait(host)
+    result = host.widget.result()
+    assert len(result.chunks) == 4
+    assert result.mean_probabilities.sum() == pytest.approx(1)
+    assert result.age_weeks == 3
+    assert np.asarray(result.torso[0]) == pytest.approx(np.array(torso[0]), abs=0.1)
+    assert "starter" in node.chart.GetTitle()
+
+
+@pytest.mark.slow
 def test_activation_is_an_overlay_in_step_with_the_video(host, walk, scene, app, tmp_path):
     import slicer
 

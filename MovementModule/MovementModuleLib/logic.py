@@ -6,7 +6,7 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from MovementModuleLib.parameters import AGE_NOT_ENTERED, MovementModuleParameterNode
-from MovementModuleLib.requests import Request
+from MovementModuleLib.request import Request
 
 RESULT_FIELDS = {  # role of a node -> field of the parameter node
     "result": "result",
@@ -103,7 +103,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
     def score(self, video, task="gait", show=True, **choices):
         """Score a video and wait for the result (`GaitResult` or `MovementResult`); with `show`, put it into the scene.
 
-        `video` is a sequence node or a path; `choices` are the fields of `requests.Request` (model, regions, torso,
+        `video` is a sequence node or a path; `choices` are the fields of `request.Request` (model, regions, torso,
         ageWeeks, device, ...). Raises InputError, WeightsError, DependencyError or JobError with a sentence.
         """
         from SpineMotionToolsLib.common.jobs import start_job
