@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cached_property
 
 import highdicom as hd
 import numpy as np
@@ -46,9 +47,13 @@ class Written:
         self.segmentation = hd.seg.segread(self.paths[0])
         self.report = hd.sr.srread(self.paths[1])
 
-    @property
+    @cached_property
+    def content(self):
+        return hd.sr.MeasurementReport.from_sequence([self.report])
+
+    @cached_property
     def groups(self) -> dict:
-        found = hd.sr.MeasurementReport.from_sequence([self.report])
+        found = self.content
         every = found.get_volumetric_roi_measurement_groups() + found.get_image_measurement_groups()
         return {group.tracking_identifier: group for group in every}
 
@@ -274,8 +279,7 @@ def test_a_grade_refers_to_the_image_through_its_disc(written):
 
 
 def test_the_device_observed_and_nobody_reviewed(written):
-    report = hd.sr.MeasurementReport.from_sequence([written.report])
-    (observer,) = report.get_observer_contexts()
+    (observer,) = written.content.get_observer_contexts()
     assert observer.observer_type == codes.DCM.Device
     parameters = [str(item.TextValue) for item in written.groups["L1"][0].ContentSequence if item.ValueType == "TEXT"]
     assert "model_sha256: " + "ab" * 32 in parameters
@@ -290,8 +294,7 @@ def test_a_corrected_spine_names_a_person(tmp_path, short, reviewer, name):
     kinds = {s.SegmentLabel: s.SegmentAlgorithmType for s in result.segmentation.SegmentSequence}
     semi = {label for label, kind in kinds.items() if kind == "SEMIAUTOMATIC"}
     assert semi == {"L5", "L4-L5 disc", "L5-S1 disc"}
-    report = hd.sr.MeasurementReport.from_sequence([result.report])
-    (person,) = report.get_observer_contexts(observer_type=codes.DCM.Person)
+    (person,) = result.content.get_observer_contexts(observer_type=codes.DCM.Person)
     assert str(person.observer_identifying_attributes.name) == name
     assert any("moved a corner of L5" in text for text in result.texts())
 
