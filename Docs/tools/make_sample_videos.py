@@ -22,12 +22,14 @@ def main() -> None:
     from SpineMotionToolsLib.phantoms.infant import infant_video
     from SpineMotionToolsLib.phantoms.walker import walker_video
 
-    walk = walker_video(2, stooped=True, seconds=WALK_S).video
-    infant = infant_video(3, "fidgety", seconds=INFANT_S).video
-    for name, video in (("WalkPhantom", walk), ("InfantPhantom", infant)):
+    walk = walker_video(2, stooped=True, seconds=WALK_S)
+    infant = infant_video(3, "fidgety", seconds=INFANT_S)
+    middles = (walk.boxes[:, 0] + walk.boxes[:, 2]) / 2
+    in_the_middle = int(np.argmin(np.abs(middles - walk.video.width_px / 2)))
+    for name, video, shown in (("WalkPhantom", walk.video, in_the_middle), ("InfantPhantom", infant.video, 0)):
         path = RESOURCES / "Data" / f"{name}.mp4"
         count = write_video(path, (frame.picture for frame in video.frames()), video.frame_rate_hz)
-        thumbnail(video.picture(count // 2)).save(RESOURCES / "Icons" / f"{name}.png", optimize=True)
+        thumbnail(video.picture(shown)).save(RESOURCES / "Icons" / f"{name}.png", optimize=True)
         print(f"{path.name}: {count} frames, {path.stat().st_size / 1e6:.2f} MB")
 
 
