@@ -303,3 +303,18 @@ def test_terminal_says_what_is_missing_for_training(tmp_path, capsys):
     assert str(tmp_path) in capsys.readouterr().err
     assert cli.main(["motion", "train", str(tmp_path / "manifest.tsv"), "--out", str(tmp_path / "out")]) == 2
     assert "manifest.tsv" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_shipped_starter_follows_the_motion_of_unseen_phantoms():
+    from SpineMotionToolsLib.motion.agreement import agreement
+    from SpineMotionToolsLib.motion.pipeline import grade
+    from SpineMotionToolsLib.phantoms.hrpqct import make_phantom
+
+    pairs = []
+    for seed, site in enumerate(("radius", "tibia")):
+        for truth in range(1, 6):
+            phantom = make_phantom(500 + seed, site, truth, slices=3)
+            pairs.append((truth, int(grade(phantom.volume.transpose(2, 1, 0)).slice_grades[1])))
+    assert agreement(pairs).kappa_weighted_quadratic > 0.8
+    assert max(abs(truth - graded) for truth, graded in pairs) <= 2

@@ -53,7 +53,7 @@ class Phase:
     rate: float
 
 
-BASE_PHASES = (Phase("crops", CROP_PX, 24, 16, 5e-3), Phase("slices", INPUT_PX, 18, 8, 3e-3))
+BASE_PHASES = (Phase("crops", CROP_PX, 24, 16, 5e-3), Phase("slices", INPUT_PX, 12, 8, 3e-3))
 MEMBER_PHASE = Phase("member", INPUT_PX, 2, 8, 2e-3)
 
 
