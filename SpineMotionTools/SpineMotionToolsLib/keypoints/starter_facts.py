@@ -10,6 +10,7 @@ from SpineMotionToolsLib.keypoints.preprocessing import GRID, network_image
 from SpineMotionToolsLib.keypoints.starter_network import COORDINATES, StarterNetwork
 
 LARGEST_ERROR = 4.0  # in stated standard deviations; a few corners that are astray do not make all others doubtful
+WITHIN_ONE_DEVIATION = 0.6827  # share of errors
 OWN_SHARE = 0.05  # of what is seen of common errors that is taken for chance
 
 
@@ -23,7 +24,8 @@ def learn_shape(network: StarterNetwork, corners: np.ndarray) -> None:
 
 
 def learn_errors(network: StarterNetwork, images: np.ndarray, corners: np.ndarray) -> None:
-    """Keep the mean products of the refiner's standardized errors, and of their mirror images, in the network.
+    """Keep in the network how the refiner errs: the mean products of its standardized errors, and of their mirror
+    images, and by how much the spread of the most probable spines falls short.
 
     The phantoms (n, 512, 256) with corners (n, 68, 2) must be others than those it was trained on.
     """
@@ -31,12 +33,16 @@ def learn_errors(network: StarterNetwork, images: np.ndarray, corners: np.ndarra
     from SpineMotionToolsLib.keypoints.weights import STARTER, LoadedNetwork
 
     predictor = StarterPredictor(LoadedNetwork(network, STARTER, "", "", True))
-    errors = np.empty((len(images), 68, 2))
-    for index, (image, truth) in enumerate(zip(images, corners)):
+    looks = []
+    for image in images:
         predictor.set_image(network_image(image))
-        errors[index] = predictor.looks.standardized_errors(truth.reshape(17, 4, 2)).reshape(68, 2)
-    errors = np.clip(errors, -LARGEST_ERROR, LARGEST_ERROR)
+        looks.append(predictor.looks)
+    errors = np.array([seen.standardized_errors(truth.reshape(17, 4, 2)) for seen, truth in zip(looks, corners)])
+    errors = np.clip(errors, -LARGEST_ERROR, LARGEST_ERROR).reshape(-1, 68, 2)
     both = np.concatenate((errors, errors[:, MIRRORED] * (1, -1))).reshape(-1, COORDINATES)
     moments = both.T @ both / len(both)
-    own = np.diag(np.diag(moments))
-    network.error_moments.copy_(torch.from_numpy((1 - OWN_SHARE) * moments + OWN_SHARE * own))
+    moments = (1 - OWN_SHARE) * moments + OWN_SHARE * np.diag(np.diag(moments))
+    spines = [seen.most_probable(predictor.prior, moments) for seen in looks]
+    ratios = [np.abs(spine.points - truth) / spine.spread for spine, truth in zip(spines, corners)]
+    network.error_moments.copy_(torch.from_numpy(moments))
+    network.spread_scale.fill_(float(np.quantile(ratios, WITHIN_ONE_DEVIATION)))

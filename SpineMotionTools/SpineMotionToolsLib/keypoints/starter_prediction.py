@@ -51,6 +51,10 @@ class Looks:
         local = np.einsum("lij,lcj->lci", np.linalg.inv(self.axes), self.found - vertebrae)
         return local / self.deviation
 
+    def most_probable(self, prior: ShapePrior, error_moments: np.ndarray) -> Spine:
+        errors = error_covariance(self.axes, self.deviation, error_moments)
+        return prior.most_probable(Spine(self.found.reshape(68, 2), errors))
+
     def copy(self) -> Looks:
         return Looks(*(value.copy() for value in vars(self).values()))
 
@@ -67,6 +71,7 @@ class StarterPredictor(Predictor):
         facts = (loaded.network.shape_mean, loaded.network.shape_covariance, loaded.network.error_moments)
         mean, covariance, self.error_moments = (value.double().numpy() for value in facts)
         self.prior = ShapePrior(mean, covariance)
+        self.spread_scale = float(loaded.network.spread_scale)
         self._first: tuple[np.ndarray, Looks, Spine] | None = None
 
     @property
@@ -88,10 +93,11 @@ class StarterPredictor(Predictor):
             return Prediction(points, certain, spread, maps[0].cpu().numpy())
         probability = probability.cpu().numpy()
         spine = self._closely(probability, hints) if hints or previous is not None else self._unhinted()[2]
+        spread = self.spread_scale * spine.spread
         sharp = (locator.TARGET_STD * locator.STRIDE) ** 2
-        peak = np.prod(sharp / (sharp + spine.spread**2), 1) ** 0.5
+        peak = np.prod(sharp / (sharp + spread**2), 1) ** 0.5  # what the spread leaves of a certain map's peak
         confidence = peak * share_near(probability, spine.points)
-        return Prediction(spine.points, confidence, spine.spread, maps[0].cpu().numpy())
+        return Prediction(spine.points, confidence, spread, maps[0].cpu().numpy())
 
     def _take(self, image: np.ndarray) -> None:
         with torch.inference_mode(), self.engine.autocast():
@@ -136,8 +142,7 @@ class StarterPredictor(Predictor):
             moved = np.flatnonzero(_distance(points, looks.at) > MOVED_PX)
             if len(moved):
                 self._refine(looks, points.reshape(17, 4, 2)[moved], moved)
-            errors = error_covariance(looks.axes, looks.deviation, self.error_moments)
-            spine = self.prior.most_probable(Spine(looks.found.reshape(68, 2), errors)).with_given(hints)
+            spine = looks.most_probable(self.prior, self.error_moments).with_given(hints)
             points = spine.points
         return spine
 

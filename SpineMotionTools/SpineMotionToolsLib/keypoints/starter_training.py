@@ -30,10 +30,10 @@ ERROR_SEED = 2  # of the phantoms on which the refiner's errors are measured
 def train(
     work: Path,
     steps: int = 1500,
-    refiner_steps: int = 900,
+    refiner_steps: int = 450,
     batch: int = 8,
     count: int = 5000,
-    error_count: int = 1000,
+    error_count: int = 300,
     seed: int = 0,
 ) -> Path:
     """Train in the folder `work` and return the weight file; a stopped run goes on from its last checkpoint."""
