@@ -13,7 +13,8 @@ from SpineMotionToolsLib.spinenet import discs, heatmaps, labelling, polygons, r
 from SpineMotionToolsLib.spinenet.certainty import grades_in_doubt, peaks_in_doubt
 from SpineMotionToolsLib.spinenet.departures import FAITHFUL, RECOMMENDED, Departures
 from SpineMotionToolsLib.spinenet.detection_targets import make_targets, mirror_corners, patch_to_scan, scan_to_patch
-from SpineMotionToolsLib.spinenet.grouping import VertebraOutline, decode_slice, group_slices
+from SpineMotionToolsLib.spinenet.grouping import VertebraOutline, assemble, decode_slice, group_slices
+from SpineMotionToolsLib.spinenet.heatmaps import Corners
 from SpineMotionToolsLib.spinenet.numbering import Numbering
 from SpineMotionToolsLib.spinenet.patches import Window, split
 
@@ -160,17 +161,43 @@ def test_departures_place_corners_better():
 # ----- grouping
 
 
-def test_a_body_that_merges_into_two_takes_no_third_with_it():
-    def column(x, y):
-        return np.array([[x + 40, y], [x + 40, y + 25], [x, y + 25], [x, y]], dtype=float)
+def column(x, y):
+    return np.array([[x + 40, y], [x + 40, y + 25], [x, y + 25], [x, y]], dtype=float)
 
+
+def test_a_body_that_merges_into_two_takes_no_third_with_it():
     first, innocent = column(20, 20), column(28, 100)
     slices = [np.array([first, innocent]), np.array([first + (0, 1), innocent])]
     slices += [np.array([first + (d, k)]) for d in (-28, 28) for k in (0, 1)]
     assert len(group_slices(slices)) == 2
     kept = group_slices(slices, departures=Departures(single_deletion=True))
-    assert [len(v.polygons) for v in kept] == [6, 2]
-    assert kept[0].slices == sorted(kept[0].slices)
+    assert [len(v.polygons) for v in kept] == [2, 2]
+
+
+def test_a_false_outline_between_two_bodies_does_not_join_them():
+    """As the outermost slices have them, where the bodies end and the pedicles begin."""
+    upper, lower = column(20, 20), column(22, 52)
+    between = np.array([[61, 40], [61, 57], [21, 57], [21, 40]], dtype=float)
+    slices = [np.array([between])] * 2 + [np.array([upper, lower])] * 5 + [np.array([between])] * 2
+    kept = group_slices(slices, departures=Departures(single_deletion=True))
+    assert [v.slices for v in kept] == [[2, 3, 4, 5, 6]] * 2
+    assert np.allclose([v.average for v in kept], [upper, lower])
+
+
+def test_a_body_that_was_begun_twice_is_one():
+    drifting = [np.array([column(x, 20)]) for x in (0, 24, 48, 10, 10)]  # a jump back begins a second one
+    kept = group_slices(drifting, departures=Departures(single_deletion=True))
+    assert [v.slices for v in kept] == [[0, 1, 2, 3, 4]]
+
+
+def test_a_faint_corner_does_not_take_the_place_of_a_clear_one():
+    box = np.array([[20, 60], [50, 60], [50, 20], [20, 20]], dtype=float)  # (row, column), rt rb lb lt
+    found = [Corners(box[k : k + 1], (35.0, 40.0) - box[k : k + 1], np.array([0.7])) for k in range(4)]
+    faint = Corners(np.array([[56.0, 58.0]]), np.array([[-21.0, -18.0]]), np.array([0.16]))
+    clear = Corners(box[1:2], np.array([[-15.0, -17.0]]), np.array([0.6]))  # aimed 3 px beside the centroid
+    found[1] = Corners.join([faint, clear])
+    assert assemble([(35.0, 40.0)], found)[0, 1].tolist() == [58.0, 56.0]
+    assert assemble([(35.0, 40.0)], found, highest=True)[0, 1].tolist() == [60.0, 50.0]
 
 
 def test_outliers_leave_when_asked():

@@ -41,8 +41,12 @@ class Departures:
     """Accept a body with one completed corner only if its outline is simple and holds its centroid; published:
     always."""
 
+    highest_corners: bool = False
+    """Of several corners aimed at one centroid take the highest peak; published: the best aimed, however faint."""
+
     single_deletion: bool = False
-    """Delete a merged vertebra once; published: a body that merges into two others also takes a third with it."""
+    """Join vertebrae that overlap as one body does, and of two that overlap less keep the one that more slices show;
+    published: whatever overlaps by 5 % is joined, and a body that joins two others also takes a third with it."""
 
     true_angle: bool = False
     """Straighten a vertebra by the arctangent of its slope; published: by the hyperbolic tangent (the weights saw

@@ -66,7 +66,7 @@ def decode_slice(
     lost, shared = LOST_CORNER_PX, SHARED_CORNER_PX
     if departures.limits_in_mm:
         lost, shared = LOST_CORNER_MM / pixel_spacing_mm, SHARED_CORNER_MM / pixel_spacing_mm
-    outlines = assemble(centroids, found, lost, departures.check_completed)
+    outlines = assemble(centroids, found, lost, departures.check_completed, departures.highest_corners)
     return SliceDetections(drop_shared_corners(outlines, shared), centroids, found, heat)
 
 
@@ -76,30 +76,38 @@ def corner_is_lost(distance: float, vector: np.ndarray, limit: float = LOST_CORN
 
 
 def assemble(
-    centroids: np.ndarray, found: Sequence[Corners], lost_limit: float = LOST_CORNER_PX, check_completed: bool = False
+    centroids: np.ndarray,
+    found: Sequence[Corners],
+    lost_limit: float = LOST_CORNER_PX,
+    check_completed: bool = False,
+    highest: bool = False,
 ) -> np.ndarray:
     """A quadrilateral for every centroid with at least three corners whose arrows point at it: (n, 4, 2) in (x, y).
 
-    For every type the corner aimed nearest to the centroid is taken; one lost corner is completed from the opposite
-    corner's vector. Corners may serve several centroids.
+    For every type the corner aimed nearest to the centroid is taken, or (`highest`) the highest of those aimed near
+    enough; one lost corner is completed from the opposite corner's vector. Corners may serve several centroids.
     """
     outlines = []
     if all(len(of_type.points) for of_type in found):
         for centroid in np.asarray(centroids, dtype=float):
-            outline = _outline_of(centroid, found, lost_limit, check_completed)
+            outline = _outline_of(centroid, found, lost_limit, check_completed, highest)
             if outline is not None:
                 outlines.append(outline[:, ::-1])
     return np.array(outlines).reshape(-1, 4, 2)
 
 
-def _outline_of(centroid: np.ndarray, found: Sequence[Corners], limit: float, check_completed: bool):
+def _outline_of(centroid: np.ndarray, found: Sequence[Corners], limit: float, check_completed: bool, highest: bool):
     points, vectors, lost = [], [], []
     for k, of_type in enumerate(found):
         distances = np.linalg.norm(of_type.points + of_type.vectors - centroid, axis=1)
-        nearest = int(np.argmin(distances))
-        points.append(of_type.points[nearest])
-        vectors.append(of_type.vectors[nearest])
-        if corner_is_lost(distances[nearest], vectors[-1], limit):
+        is_lost = [corner_is_lost(*each, limit) for each in zip(distances, of_type.vectors)]
+        if highest and not all(is_lost):
+            chosen = int(np.argmax(np.where(is_lost, -np.inf, of_type.heights)))
+        else:
+            chosen = int(np.argmin(distances))
+        points.append(of_type.points[chosen])
+        vectors.append(of_type.vectors[chosen])
+        if is_lost[chosen]:
             lost.append(k)
     if len(lost) > 1:
         return None
@@ -157,13 +165,13 @@ def group_slices(
     return sorted(vertebrae, key=lambda v: v.average[:, 1].mean())
 
 
-def _merge_overlapping(vertebrae: list[VertebraOutline], delete_once: bool) -> list[VertebraOutline]:
+def _merge_overlapping(vertebrae: list[VertebraOutline], carefully: bool) -> list[VertebraOutline]:
+    if carefully:
+        return _merge_carefully(vertebrae)
     averages = [v.average for v in vertebrae]
     pairs = [
         (i, j) for i in range(len(vertebrae)) for j in range(i) if overlap(averages[i], averages[j]) > MERGE_OVERLAP
     ]
-    if delete_once:
-        return _merge_groups(vertebrae, pairs)
     for i, j in pairs:
         vertebrae[i].polygons.extend(vertebrae[j].polygons)
         vertebrae[i].slices.extend(vertebrae[j].slices)
@@ -173,19 +181,23 @@ def _merge_overlapping(vertebrae: list[VertebraOutline], delete_once: bool) -> l
     return vertebrae
 
 
-def _merge_groups(vertebrae: list[VertebraOutline], pairs: list[tuple[int, int]]) -> list[VertebraOutline]:
-    """Every connected group of overlapping vertebrae becomes one, with each outline once, in slice order."""
-    owner = list(range(len(vertebrae)))
-    for i, j in pairs:
-        owner = [owner[i] if o == owner[j] else o for o in owner]
-    merged = []
-    for group in dict.fromkeys(owner):
-        members = [v for v, o in zip(vertebrae, owner) if o == group]
-        parts = sorted(
-            ((number, polygon) for v in members for number, polygon in zip(v.slices, v.polygons)), key=lambda p: p[0]
-        )
-        merged.append(VertebraOutline([polygon for _, polygon in parts], [number for number, _ in parts]))
-    return merged
+def _merge_carefully(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
+    """Vertebrae in the order of how many slices show them: each joins the kept one it lies over, or is dropped.
+
+    Bodies do not overlap: what overlaps a better seen body a little is a pedicle or a false outline between two bodies,
+    as the outermost slices have them, and must not join these to one.
+    """
+    kept: list[VertebraOutline] = []
+    for vertebra in sorted(vertebrae, key=lambda v: -len(v.slices)):
+        shared = [overlap(vertebra.average, other.average) for other in kept]
+        best = int(np.argmax(shared)) if shared else 0
+        if not shared or shared[best] <= MERGE_OVERLAP:
+            kept.append(vertebra)
+        elif shared[best] > SLICE_OVERLAP:
+            parts = zip(kept[best].slices + vertebra.slices, kept[best].polygons + vertebra.polygons)
+            numbers, polygons = zip(*sorted(parts, key=lambda part: part[0]))
+            kept[best] = VertebraOutline(list(polygons), list(numbers))
+    return kept
 
 
 def drop_outliers(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
