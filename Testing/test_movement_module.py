@@ -370,6 +370,17 @@ def test_a_region_only_points_at_the_patient_when_motion_finds_persons(host, wal
     assert "points at the patient" in host.ui.marksLabel.text
 
 
+def test_the_lean_asks_for_body_points_of_its_own(host, walk, tmp_path):
+    request = host.logic.requestOf(parameters(host))
+    assert request.parameters("walk.mp4")["points"] is None
+    host.ui.advancedCollapsibleButton.collapsed = False
+    host.click("leanCheckBox")
+    assert host.logic.requestOf(parameters(host)).parameters("walk.mp4")["points"] == "starter"
+    parameters(host).leanModel = str(tmp_path / "body_pose_model.pth")
+    points = host.logic.requestOf(parameters(host)).parameters("walk.mp4")["points"]
+    assert points == str(tmp_path / "body_pose_model.pth")
+
+
 def test_torso_points_are_dragged_in_the_view(host, infant, app):
     view = app.layoutManager().sliceWidget("Red").sliceView()
     host.click("placeButton")

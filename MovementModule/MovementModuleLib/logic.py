@@ -168,7 +168,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
             outline=video_marks.outline_px(video, node.outline) if outlined else None,
             torsoBy=node.torsoBy.value,
             torso=video_marks.placed(node.torso),
-            pointsModel=node.pointsModel,
+            pointsModel=node.leanModel if gait else node.pointsModel,
             measureLean=node.measureLean,
             timing=node.timing.value,
             mirror=node.mirror,

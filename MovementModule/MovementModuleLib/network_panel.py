@@ -1,24 +1,27 @@
 """The panel's model choosers: each task has its own kinds of networks."""
 
-from slicer.i18n import tr as _
 from SpineMotionToolsGui.models import ModelChooser
 
 CLASSIFIERS = ("movements-starter",)
 BACKGROUNDS = ("movements-starter", "movements-u2net")
-BODY_POINTS = ("movements-starter", "movements-openpose")
+INFANT_POINTS = ("movements-starter", "movements-openpose")
+WALKER_POINTS = ("gait-starter", "movements-openpose")
 
 
 class PartChooser(ModelChooser):
-    """Offers only those of a system's sets that hold the wanted kind of network, or a file."""
+    """Offers only those sets of the catalogue that hold the wanted kind of network, or a file."""
 
     def __init__(self, comboBox, label, system, onChosen, only=None):
         self._only = only
         super().__init__(comboBox, label, system, onChosen, pickFile=True)
 
     def refresh(self) -> None:
+        from SpineMotionToolsLib.common.catalogue import catalogue
+
         super().refresh()
         if self._only is not None:
-            self._entries = {key: entry for key, entry in self._entries.items() if key in self._only}
+            wanted = [catalogue()[name] for name in self._only]
+            self._entries = {entry.id: entry for entry in wanted if all(path.is_file() for path in entry.paths)}
             self._fill()
 
 
@@ -32,7 +35,8 @@ class NetworkPanel:
             ("gaitModel", ui.gaitModelComboBox, ui.gaitModelNoteLabel, "gait", None),
             ("movementsModel", ui.movementsModelComboBox, ui.movementsModelNoteLabel, "movements", CLASSIFIERS),
             ("backgroundModel", ui.backgroundModelComboBox, ui.backgroundModelNoteLabel, "movements", BACKGROUNDS),
-            ("pointsModel", ui.pointsComboBox, ui.pointsNoteLabel, "movements", BODY_POINTS),
+            ("pointsModel", ui.pointsComboBox, ui.pointsNoteLabel, "movements", INFANT_POINTS),
+            ("leanModel", ui.leanPointsComboBox, ui.leanPointsNoteLabel, "gait", WALKER_POINTS),
         )
         self._choosers = {
             name: PartChooser(box, label, system, lambda model, name=name: self._onChosen(name, model), only)
@@ -49,11 +53,6 @@ class NetworkPanel:
         ui = self._ui
         ui.gaitModelWidget.visible = ui.lesserGaitWidget.visible = gait
         ui.movementsModelWidget.visible = ui.lesserInfantWidget.visible = not gait
-        ui.pointsComboBox.toolTip = (
-            _("Network that finds the joints of the walking patient, for the trunk's lean.")
-            if gait
-            else _("Network that finds shoulders and hips of the infant.")
-        )
 
     def _onChosen(self, name, model) -> None:
         if self._module._parameterNode:

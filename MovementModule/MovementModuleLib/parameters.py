@@ -117,6 +117,7 @@ class MovementModuleParameterNode:
     backgroundModel: str = "movements-starter"
     pointsModel: str = "movements-starter"
     measureLean: bool = False
+    leanModel: str = "gait-starter"
     timing: Timing = Timing.REAL
     mirror: bool = False
     ignoreQuality: bool = False
