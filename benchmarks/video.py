@@ -1,8 +1,8 @@
 """`python -m benchmarks.video`: speed and memory of the video systems, beside the published way of computing.
 
 Reference and ours run in turns, so that both meet the same load; ratios are of one run, results are compared. Networks
-have reproducible random weights unless starter ones are named: speed does not depend on their values. One table a part;
-with `--write` they go into Docs/performance.md.
+have reproducible random weights unless starter ones are named: speed does not depend on their values. Times are
+processor seconds unless told. One table a part; with `--write` they go into Docs/performance.md.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def in_turns(ways: dict[str, Callable[[], np.ndarray]], rounds: int) -> tuple[di
     given: dict[str, list] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start = time.process_time()
             result = way()
             if turn:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(time.process_time() - start)
                 given[name].append(result)
     return {name: statistics.median(values) for name, values in times.items()}, given
 
@@ -84,10 +84,10 @@ def gait_network(options: argparse.Namespace) -> Rows:
             small = seeded_image(f"bench-{number}", (1, 3, 8, 14, 14), -2, 2)
             clip = torch.from_numpy(small.repeat(16, axis=-2).repeat(16, axis=-1))
             for name, net in {"reference": network, **ours}.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 chance = torch.sigmoid(net(clip)).item()
                 if number:  # the first clip warms up
-                    seconds[name].append(time.perf_counter() - start)
+                    seconds[name].append(time.process_time() - start)
                     chances[name].append(chance)
     reference = statistics.median(seconds["reference"])
     rows = [("slow_r50, one clip of 8 x 224 x 224: reference, eager float32", f"{1000 * reference:.0f} ms")]
