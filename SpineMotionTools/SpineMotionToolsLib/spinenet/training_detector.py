@@ -25,7 +25,7 @@ PEAK_LEARNING_RATE = 4e-3
 STRIP_COLUMNS = 128  # two of three steps see a strip along the spine only
 SACRUM_EMPHASIS = 3.0  # S1 has corners in fewer slices than the bodies above, and no two are shaped alike
 CHECKPOINT_EVERY = 50
-THRESHOLDS = {"corner": 0.3, "centroid": 0.3}
+THRESHOLDS = {"corner": 0.25, "centroid": 0.25}
 HEAT_FLOOR = 0.01  # targets above this count as "near a landmark"
 FAR_WEIGHT = 0.3
 
