@@ -177,7 +177,9 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.attentionButton.enabled = result is not None and volume is not None
             self.ui.predictButton.enabled = self.review.folderChosen()
         hidden = self.review.hidesResult()
-        self.ui.gradeTableView.setMRMLTableNode(node.gradeTable if node and not hidden else None)
+        table = node.gradeTable if node and not hidden else None
+        if self.ui.gradeTableView.mrmlTableNode() is not table:  # setting it again would take the selection away
+            self.ui.gradeTableView.setMRMLTableNode(table)
         self.ui.gradeTableView.visible = result is not None and not hidden
         self.ui.gradeLabel.text = self.logic.gradeText(result, hidden)
         self.ui.warningsLabel.text = self.logic.warningsText(result)

@@ -53,11 +53,11 @@ def motion_score(headless):
     host.wait(lambda: not host.widget.jobs.running, timeout=600)
     host.ui.gradeTableView.selectRow(20)
     host.process(0.2)
-    host.screenshot_with_views(PICTURES / "motion-score.png", views=("Red", "Plot", "Green"), size=(1280, 1040))
+    host.screenshot_with_views(PICTURES / "motion-score.png", views=("Red", "Plot", "Green"), size=(1280, 1130))
     host.click("attentionButton")
     host.wait(lambda: not host.widget.jobs.running, timeout=600)
     host.screenshot_with_views(
-        PICTURES / "motion-score-attention.png", views=("Red", "Plot", "Green"), size=(1280, 1040)
+        PICTURES / "motion-score-attention.png", views=("Red", "Plot", "Green"), size=(1280, 1130)
     )
 
 
@@ -66,7 +66,7 @@ def spinenet(headless):
     host.click("sampleButton")
     host.click("applyButton")
     host.wait(lambda: not host.widget.jobs.running, timeout=1200)
-    host.screenshot_with_views(PICTURES / "spinenet.png", views=("Yellow",), size=(1280, 1100))
+    host.screenshot_with_views(PICTURES / "spinenet.png", views=("Yellow",), size=(1280, 1340))
 
 
 def keypoints(headless):
