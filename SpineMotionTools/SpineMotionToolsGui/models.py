@@ -92,7 +92,7 @@ class ModelChooser:
             return
         note = html.escape(entry.purpose)
         if entry.starter:
-            note += "<br><b>" + _("Starter model: trained on simulated data, not validated on patients.") + "</b>"
+            note += "<br><b>" + _("Starter model: small, for trying things out; not validated on patients.") + "</b>"
         if not entry.commercial_use:
             note += "<br>" + _("Non-commercial use only.")
         self._label.text = note
