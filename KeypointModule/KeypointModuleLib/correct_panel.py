@@ -1,4 +1,4 @@
-"""The panel's section "Corrections": history, what to check next, locked and absent vertebrae, names, placed corners."""
+"""The section "Corrections": history, what to check next, locked and absent vertebrae, names, placed corners."""
 
 import slicer
 from slicer.i18n import tr as _
