@@ -70,9 +70,9 @@ def decode_slice(
     return SliceDetections(drop_shared_corners(outlines, shared), centroids, found, heat)
 
 
-def corner_is_lost(distance: float, vector: np.ndarray, limit: float = LOST_CORNER_PX) -> bool:
-    """Whether a corner whose arrow ends `distance` from the centroid does not belong to it."""
-    return bool(distance > LOST_CORNER_FRACTION * np.hypot(*vector) or distance > limit)
+def corner_is_lost(distance: np.ndarray, vector: np.ndarray, limit: float = LOST_CORNER_PX) -> np.ndarray:
+    """Whether corners whose arrows (..., 2) end `distance` (...) from a centroid do not belong to it: bool (...)."""
+    return (distance > LOST_CORNER_FRACTION * np.linalg.norm(vector, axis=-1)) | (distance > limit)
 
 
 def assemble(
@@ -100,8 +100,8 @@ def _outline_of(centroid: np.ndarray, found: Sequence[Corners], limit: float, ch
     points, vectors, lost = [], [], []
     for k, of_type in enumerate(found):
         distances = np.linalg.norm(of_type.points + of_type.vectors - centroid, axis=1)
-        is_lost = [corner_is_lost(*each, limit) for each in zip(distances, of_type.vectors)]
-        if highest and not all(is_lost):
+        is_lost = corner_is_lost(distances, of_type.vectors, limit)
+        if highest and not is_lost.all():
             chosen = int(np.argmax(np.where(is_lost, -np.inf, of_type.heights)))
         else:
             chosen = int(np.argmin(distances))
