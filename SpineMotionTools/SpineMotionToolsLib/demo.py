@@ -14,6 +14,8 @@ import numpy as np
 
 from SpineMotionToolsLib.common.errors import SpineMotionError
 from SpineMotionToolsLib.common.report import Report
+from SpineMotionToolsLib.demo_spine import keypoints, spinenet
+from SpineMotionToolsLib.demo_videos import gait, movements
 
 DEMO_STACK_HEIGHT = 14  # write_phantom_aim makes stacks of 14 slices
 
@@ -111,7 +113,7 @@ def _motion_scene(path: Path, scan, result, attention) -> bool:
     return True
 
 
-DEMOS = {"motion": motion}
+DEMOS = {"motion": motion, "spinenet": spinenet, "keypoints": keypoints, "gait": gait, "movements": movements}
 
 if __name__ == "__main__":
     sys.exit(main())
