@@ -1,13 +1,14 @@
-"""Key pictures: the middle sagittal slice with outlines, labels and, beside the discs, the grades."""
+"""Key pictures: the middle sagittal slice with outlines, labels and, beside the discs, what is not normal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .results import DEMONSTRATION, Spine
+from .results import Spine
 from .scans import Scan
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ WINDOW_PERCENTILES = (1.0, 99.5)
 def key_picture(scan: Scan, spine: Spine, slice_number: int | None = None, notes: bool = True) -> Image.Image:
     """The scan's slice through the middle of most bodies, with outlines, level names and (`notes`) short grades.
 
-    Outlines in another color were drawn by a person. The front of the patient is at the left.
+    Outlines in another color were drawn by a person. The front of the patient is at the left. Grades that are a
+    demonstration stay in their table.
     """
     from PIL import Image, ImageDraw
 
@@ -94,15 +96,14 @@ def _note(draw, disc, spine: Spine, x: float, place: Callable, font) -> None:
     if spine.measurements is not None:
         measured = next((d for d in spine.measurements.discs if d.level == disc.level), None)
     y = place([middle])[0][1]
-    draw.text((x + 8, y), f"{disc.level}  {short_grades(disc, measured)}", fill=DISC, font=font, anchor="lm")
+    shown = replace(disc, grades=None) if spine.grades_are_demonstration else disc  # not on what looks like a finding
+    draw.text((x + 8, y), f"{disc.level}  {short_grades(shown, measured)}", fill=DISC, font=font, anchor="lm")
 
 
 def _corner_notes(draw, spine: Spine, number: int, canvas, font) -> None:
     lines = [f"Slice {number + 1} of {spine.geometry.shape[2]}, front at the left"]
     if spine.provenance.starter:
         lines.append("Starter model, not validated on patients")
-    if spine.grades_are_demonstration and any(d.grades for d in spine.discs):
-        lines.append(f"Grades: {DEMONSTRATION}")
     text = "\n".join(lines)
     draw.multiline_text((8, canvas.height - 6), text, fill=TEXT, font=font, anchor="ld", stroke_width=2, stroke_fill=0)
 
