@@ -28,9 +28,10 @@ def test_it_is_small_and_says_what_it_is(predictor):
 
 def test_it_finds_spines_and_follows_hints(predictor):
     found = evaluation.evaluate(predictor, evaluation.phantom_samples(count=8), 5)
-    assert found.mre_percent[0] <= 2
-    assert found.others_reduction_percent[5] > 10
-    assert np.median(found.cobb_errors(0)) <= 3
+    assert found.mre_percent[0] <= 0.5
+    assert found.others_reduction_percent[5] > 3  # little is left to correct
+    assert found.cobb_errors(0).mean() <= 3
+    assert found.cobb_errors(3).mean() <= 2
     assert (np.diff(found.mean("model")) < 0.2).all()
 
 
@@ -119,7 +120,7 @@ def test_corrections_look_again_only_at_what_moved(predictor, monkeypatch):
     )
     hint = {20: tuple(first.points[20] + (9.0, 0.0))}
     moved = predictor.predict(hint, first.maps)
-    assert np.abs(moved.points[20] - hint[20]).max() < 0.5
+    assert np.abs(moved.points[20] - hint[20]).max() < 1
     levels = np.concatenate(seen)
     assert 5 in levels
     assert len(levels) < 17

@@ -1,4 +1,4 @@
-"""The course of a training: steps, learning rate, averaged weights, checkpoints, a line now and then."""
+"""The course of a training: steps, learning rate, checkpoints, a line now and then."""
 
 from __future__ import annotations
 
@@ -25,17 +25,14 @@ def run(
     warm_up: int,
     seed: tuple[int, int],
 ) -> nn.Module:
-    """Train `network` in the folder `work` and return it with its weights averaged over the last steps.
+    """Train `network` in the folder `work` and return it.
 
     `losses` takes a step's random numbers and gives the loss, and its parts to be told. The learning rate rises for
     `warm_up` steps and comes down along a cosine. A stopped run goes on from its last checkpoint, a finished one is
     only loaded.
     """
-    averaged = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
-    )
     optimizer = torch.optim.AdamW(network.parameters(), lr=peak_rate, weight_decay=1e-4)
-    learners = {"network": network, "averaged": averaged, "optimizer": optimizer}
+    learners = {"network": network, "optimizer": optimizer}
     checkpoint, start = work / f"{name}.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -52,7 +49,6 @@ def run(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
-        averaged.update_parameters(network)
         history.append([float(part.detach()) for part in parts])
         if step % TOLD_EVERY == TOLD_EVERY - 1:
             mean = " ".join(f"{value:.3f}" for value in np.mean(history[-TOLD_EVERY:], 0))
@@ -61,4 +57,4 @@ def run(
             state = {key: learner.state_dict() for key, learner in learners.items()}
             torch.save({**state, "step": step + 1}, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
-    return averaged.module.eval()
+    return network.eval()

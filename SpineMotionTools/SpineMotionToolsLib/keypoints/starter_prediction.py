@@ -26,7 +26,7 @@ from SpineMotionToolsLib.keypoints.shape_decoding import (
 )
 from SpineMotionToolsLib.keypoints.weights import LoadedNetwork
 
-LOOKS = 2  # rounds in which vertebrae that have moved are looked at again
+LOOKS = 4  # rounds at most in which vertebrae that have moved are looked at again
 MOVED_PX = 1.5  # a corner this far from where its vertebra was looked at
 RELOCATED_PX = 5.0  # a corner that the locator, knowing the hints, sees this far from where it saw it at first
 
