@@ -67,17 +67,21 @@ class _Disc:
         self.canal = rng.uniform(14, 17) * (1.0, 0.72, 0.48, 0.25)[grades.canal_stenosis]
         self.spacing = rng.uniform(3.5, 5.0)
         self.marrow = BODY_LEVEL * rng.uniform(0.9, 1.1)
-        self.fluid, self.fat, self.soft = rng.uniform(0.7, 1.0), rng.uniform(0.45, 0.8), rng.uniform(0.06, 0.14)
-        self.nucleus = (rng.uniform(0.6, 0.9), rng.uniform(0.42, 0.55), 0.26, 0.15, 0.07)[grades.pfirrmann]
+        self.fluid, self.fat, self.soft = rng.uniform(0.6, 1.0), rng.uniform(0.4, 0.8), rng.uniform(0.06, 0.2)
+        lowest, highest = ((0.45, 0.85), (0.36, 0.55), (0.22, 0.28), (0.12, 0.17), (0.05, 0.09))[grades.pfirrmann]
+        self.nucleus, self.annulus = rng.uniform(lowest, highest), rng.uniform(0.04, 0.09)
+        self.contrast = rng.uniform(0.5, 1.05)  # some scanners and sequences show all differences weaker
+        self.hollow = rng.uniform(0.05, 0.2) * self.height  # end plates are concave
         self.tilt = np.deg2rad(rng.normal(0, 3))
-        self.notch = {side: (rng.uniform(-0.25, 0.25), rng.uniform(-1, 1), rng.uniform(2.5, 4.5)) for side in (-1, 1)}
+        self.notch = {side: (rng.uniform(-0.25, 0.25), rng.uniform(-1, 1), rng.uniform(3.5, 6.0)) for side in (-1, 1)}
         self.change = {side: (rng.choice([0.45, 1.8, 2.2]), rng.uniform(5, 10)) for side in (-1, 1)}
-        self.bump = (rng.uniform(-5, 5), rng.uniform(0.55, 0.8))
+        self.bump = (rng.uniform(-5, 5), rng.uniform(0.7, 1.1))
 
     def volume(self) -> np.ndarray:
         middle = SHAPE[0] // 2 + self.rng.uniform(-0.5, 0.5)
         slices = [self._slice((number - middle) * self.spacing) for number in range(SHAPE[0])]
         volume = ndimage.gaussian_filter(np.stack(slices), (0, *(2 * [self.rng.uniform(0.5, 1.6)])))
+        volume = BODY_LEVEL + self.contrast * (volume - BODY_LEVEL)
         shading = ndimage.zoom(self.rng.normal(0, 0.06, (1, 3, 4)), np.array(SHAPE) / (1, 3, 4), order=1)
         noise = self.rng.normal(0, self.rng.uniform(0.002, 0.03), SHAPE)
         return np.clip(volume * np.exp(shading) + noise, 0, 1).astype(np.float32)
@@ -117,10 +121,9 @@ class _Disc:
         return image
 
     def _disc(self, image, x, y, half, side_mm):
-        annulus = 0.06 if self.grades.pfirrmann < 3 else 0.08
-        lower_edge = 0.5 * self.height
+        lower_edge = 0.5 * self.height + self.hollow
         image = _over(
-            image, annulus, _inside(np.maximum(np.abs(x + 0.5 * self.slip) - half - 0.8, np.abs(y) - lower_edge))
+            image, self.annulus, _inside(np.maximum(np.abs(x + 0.5 * self.slip) - half - 0.8, np.abs(y) - lower_edge))
         )
         distinct = (1.5, 1.5, 0.7, 0.5, 0.3)[self.grades.pfirrmann]
         core = np.hypot(x + 0.5 * self.slip, y * half / max(lower_edge, 0.5) * 0.9) - 0.72 * half
@@ -128,7 +131,7 @@ class _Disc:
         if self.grades.pfirrmann in (0, 1) and self.height > 4:
             split = 0.35 if self.grades.pfirrmann == 1 else 0.1  # the dark cleft within the nucleus
             image = image * (1 - split * np.exp(-((y / 0.8) ** 2)) * _inside(np.abs(x) - 0.5 * half))
-        if self.grades.herniation and abs(side_mm - self.bump[0]) < 5:
+        if self.grades.herniation and abs(side_mm - self.bump[0]) < 7:
             size = self.bump[1] * 8
             image = _over(image, 0.13, _inside(np.hypot(x - half - 0.3 * size, (y - 1) * 1.2) - 0.7 * size))
         return image
@@ -136,11 +139,11 @@ class _Disc:
     def _body(self, image, x, y, half, side_mm, side):
         """`side` -1 for the body above, which has slipped forward, 1 for the body below."""
         here = x + (self.slip if side < 0 else 0.0)
-        into = side * y - 0.5 * self.height - 0.4 * (1 - (here / half) ** 2)
+        into = side * y - 0.5 * self.height - self.hollow * (1 - (here / half) ** 2)
         wanted = self.grades.upper_endplate if side < 0 else self.grades.lower_endplate
         if wanted:
             at, depth_at, size = self.notch[side]
-            if abs(side_mm - 6 * depth_at) < 7:
+            if abs(side_mm - 6 * depth_at) < 9:
                 hole = np.hypot(here - at * half * 2, into) - size
                 into = np.minimum(into, hole)
                 image = _over(image, 0.5 * self.nucleus, _inside(np.maximum(hole, -side * y)))

@@ -30,7 +30,7 @@ from SpineMotionToolsLib.spinenet.training_scans import Subject, load_subjects
 from SpineMotionToolsLib.spinenet.training_store import stored_patches
 
 Say = Callable[[str], None]
-PATCHES, VOLUME_SCANS = 6400, 300
+PATCHES, VOLUME_SCANS = 6400, 140
 
 
 def train_all(subjects: list[Subject], folder: Path, say: Say = say_line) -> list[Path]:

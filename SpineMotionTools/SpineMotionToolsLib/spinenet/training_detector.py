@@ -20,7 +20,7 @@ from SpineMotionToolsLib.spinenet.training_store import PatchStore
 
 FOLDS = 4
 BATCH = 8
-STEPS = 700
+STEPS, FOLD_STEPS = 950, 550
 PEAK_LEARNING_RATE = 4e-3
 STRIP_COLUMNS = 128  # two of three steps see a strip along the spine only
 SACRUM_EMPHASIS = 3.0  # S1 has corners in fewer slices than the bodies above, and no two are shaped alike
@@ -65,7 +65,7 @@ def train_detector(
     store: PatchStore,
     fold: int | None,
     folder: Path,
-    steps: int = STEPS,
+    steps: int | None = None,
     seed: int = 7,
     log: Callable[[str], None] = print,
     start: Path | None = None,
@@ -81,6 +81,7 @@ def train_detector(
     if weights.exists():
         return weights
     folder.mkdir(parents=True, exist_ok=True)
+    steps = steps or (STEPS if fold is None else FOLD_STEPS)
     training, tested = split(subjects, fold)
     forbidden = [number for number, subject in enumerate(subjects) if subject in tested]
     usable = np.flatnonzero(~np.isin(store.subjects, forbidden))

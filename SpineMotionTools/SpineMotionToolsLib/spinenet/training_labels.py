@@ -118,7 +118,7 @@ class VolumeStore:
 
 
 def stored_volumes(
-    subjects: list[Subject], folder: Path, scans: int = 300, seed: int = 11, log: Callable[[str], None] = print
+    subjects: list[Subject], folder: Path, scans: int = 140, seed: int = 11, log: Callable[[str], None] = print
 ) -> VolumeStore:
     """The volumes of `scans` changed scans of all subjects, from the folder if they lie there already."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def train_appearance(
     store: VolumeStore,
     fold: int | None,
     folder: Path,
-    steps: int = 500,
+    steps: int = 250,
     seed: int = 11,
     log: Callable[[str], None] = print,
 ) -> Path:
