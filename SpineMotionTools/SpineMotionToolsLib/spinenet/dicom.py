@@ -175,7 +175,8 @@ def _vertebra_group(vertebra: Vertebra, body: VertebraMeasurement | None, source
         numbers.append(Number(name, vertebra.label_probability, "1"))
     if body is not None:
         numbers += _numbers(body, BODY_NUMBERS)
-        choices.append(_graded("Genant", "Genant grade", body.genant_grade))
+        if body.genant_grade is not None:
+            choices.append(_graded("Genant", "Genant grade", body.genant_grade))
         if body.genant_type:
             kind = own_code(f"Genant{body.genant_type}", body.genant_type)
             choices.append(Choice(own_code("GenantType", "Genant type"), kind))

@@ -21,8 +21,8 @@ class VertebraMeasurement:
     wedge_ratio: float
     biconcavity_ratio: float
     crush_ratio: float | None
-    height_loss_percent: float
-    genant_grade: int
+    height_loss_percent: float | None
+    genant_grade: int | None
     genant_type: str
 
 
