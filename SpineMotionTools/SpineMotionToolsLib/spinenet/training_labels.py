@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from SpineMotionToolsLib.common.engine import has_fast_bf16
 from SpineMotionToolsLib.spinenet.labelling import CLASSES, LEVELS, context_image, softmax
+from SpineMotionToolsLib.spinenet.models import load_network
 from SpineMotionToolsLib.spinenet.small_networks import (
     CONTEXT_SHARPNESS,
     HALF_EDGE,
@@ -143,11 +144,16 @@ def train_appearance(
     store: VolumeStore,
     fold: int | None,
     folder: Path,
-    steps: int = 250,
+    steps: int = 500,
     seed: int = 11,
     log: Callable[[str], None] = print,
+    start: Path | None = None,
+    rate: float = 3e-3,
 ) -> Path:
-    """Train one appearance network on all subjects but the fold's and write its weights; returns their path."""
+    """Train one appearance network on all subjects but the fold's and write its weights; returns their path.
+
+    `start`: weights of the same subjects to go on from.
+    """
     path = folder / ("appearance.safetensors" if fold is None else f"appearance-fold{fold}.safetensors")
     if path.exists():
         return path
@@ -156,9 +162,9 @@ def train_appearance(
     usable = np.flatnonzero(~np.isin(store.subjects, forbidden))
     held_out = np.flatnonzero(np.isin(store.subjects, forbidden))
     torch.manual_seed(seed)
-    network = SmallAppearance()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=2e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.15)
+    network = SmallAppearance() if start is None else load_network(start, "appearance").train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=2e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.15)
     rng = np.random.default_rng([seed, 99 if fold is None else fold])
     for step in range(steps):
         volumes, classes = map(torch.from_numpy, store.batch(rng.choice(usable, BATCH), rng))
