@@ -85,5 +85,5 @@ def dciodvfy_errors(path: Path) -> list[str] | None:
     """Lines that David Clunie's validator calls errors; None where it is not installed."""
     if not (program := shutil.which("dciodvfy")):
         return None
-    done = subprocess.run([program, str(path)], capture_output=True, text=True, errors="replace", timeout=60)
+    done = subprocess.run([program, str(path)], capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]

@@ -202,6 +202,6 @@ def test_importing_the_floor_imports_nothing_heavy():
         f"for name in {MODULES!r}: importlib.import_module('SpineMotionToolsLib.common.' + name)\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
     assert len(MODULES) >= 18

@@ -280,7 +280,7 @@ def test_the_child_ends_when_its_parent_is_killed(tmp_path):
         """)
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "SpineMotionTools")])}
-    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment, text=True)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment, encoding="utf-8")
     worker, children, folder = parent.stdout.readline().strip().split("|")
     pids = [int(worker), *(int(pid) for pid in children.split(","))]
     assert not any(gone(pid) for pid in pids)
@@ -300,7 +300,9 @@ def test_leaving_the_program_ends_its_jobs(tmp_path):
         "print(job._child.process.pid, job.folder, sep='|')"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "SpineMotionTools")])}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, encoding="utf-8", env=environment, check=True
+    )
     pid, folder = done.stdout.strip().split("|")
     assert gone(int(pid))
     assert not Path(folder).exists()

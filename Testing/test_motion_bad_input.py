@@ -169,7 +169,7 @@ def test_mutated_headers_never_hang_or_crash(tmp_path, voxels, number):
     done = subprocess.run(
         [sys.executable, str(Path(motion_header_fuzz.__file__)), str(tmp_path), str(number), *paths],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=240,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "SpineMotionTools")},
     )

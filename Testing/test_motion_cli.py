@@ -44,7 +44,7 @@ def child(*arguments: object, **options) -> subprocess.Popen:
     if os.name == "posix":  # a shell starts background processes, and so their children, with SIGINT ignored
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options
     )
 
 
@@ -92,7 +92,7 @@ def test_importing_the_terminal_is_cheap():
     code = (
         "import sys, SpineMotionToolsLib.cli; print([m for m in ('torch', 'scipy', 'SimpleITK') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
 
 

@@ -305,7 +305,7 @@ def test_importing_the_room_loads_nothing_heavy():
         "SpineMotionToolsLib.motion.keras_files, SpineMotionToolsLib.motion.scanco; "
         "print(sorted({'torch', 'h5py', 'SimpleITK', 'scipy', 'PIL', 'tensorflow', 'pydicom'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
 
 

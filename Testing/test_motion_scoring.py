@@ -396,7 +396,7 @@ def test_a_scan_larger_than_memory_stays_small(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, str(path), str(weights)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         env={**os.environ, "PYTHONPATH": root},
     )

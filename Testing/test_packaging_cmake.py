@@ -36,7 +36,7 @@ def configure(cmake, tmp_path):
         for language in ("C", "CXX"):
             settings = {"COMPILER": sys.executable, "COMPILER_FORCED": "1", "COMPILER_ID_RUN": "1"}
             command += [f"-DCMAKE_{language}_{name}={value}" for name, value in settings.items()]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=120)
         return done.returncode, done.stdout + done.stderr
 
     return run

@@ -88,7 +88,7 @@ def probe(module: str) -> tuple[int, list[str]]:
     """How many Python modules an import adds in a fresh process, and which heavy packages."""
     folders = [str(folder) for folder in packaging_lists.module_folders()]
     code = PROBE.format(folders=folders, module=module, heavy=HEAVY)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     count, *heavy = done.stdout.split()
     return int(count), heavy
@@ -158,7 +158,7 @@ for name in {[path.stem for path in MODULE_FILES]!r}:
 print(*[name for name in ("torch", "lightning", "cv2") if name in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=240, cwd=REPOSITORY
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=240, cwd=REPOSITORY
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
@@ -169,7 +169,13 @@ def test_floors_are_kept():
     if importlib.util.find_spec("importlinter") is None or not command.exists():
         pytest.skip("needs import-linter")
     done = subprocess.run(
-        [str(command), "--no-cache"], capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=120
+        [str(command), "--no-cache"],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        cwd=REPOSITORY,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
