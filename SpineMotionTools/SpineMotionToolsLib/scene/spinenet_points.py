@@ -46,6 +46,9 @@ def show_centers(node, volume_node, spine: Spine) -> None:
     _fill(node, volume_node, points, locked=True)
     display = node.GetDisplayNode()
     display.SetPointLabelsVisibility(True)
+    display.SetSliceProjection(True)  # a curved spine leaves the slice in view; its names stay readable
+    display.SetSliceProjectionUseFiducialColor(True)
+    display.SetSliceProjectionOpacity(0.7)
     _color(display, CENTER_COLOR)
 
 
