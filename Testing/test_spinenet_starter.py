@@ -56,3 +56,19 @@ def test_sample_has_grades_that_say_what_they_are(spine):
     for disc in spine.discs:
         for grade in disc.grades:
             assert abs(sum(grade.probabilities) - 1) < 1e-5
+
+
+def test_a_disc_taken_for_a_body_is_dropped_and_a_flat_body_stays():
+    from SpineMotionToolsLib.spinenet.grouping import VertebraOutline, drop_between
+
+    def body(top, height, slices):
+        box = np.array([[40.0, top], [40.0, top + height], [0.0, top + height], [0.0, top]])
+        return VertebraOutline([box] * len(slices), list(slices))
+
+    upper, lower = body(0, 27, range(10)), body(38, 27, range(10))
+    found = drop_between([upper, body(25, 14, [1, 2]), lower])
+    assert [id(vertebra) for vertebra in found] == [id(upper), id(lower)]
+    fractured = [upper, body(36, 9, [4, 5]), body(54, 27, range(10))]  # flattened to a third
+    assert drop_between(fractured) == fractured
+    as_often = [upper, body(25, 14, range(10)), lower]
+    assert drop_between(as_often) == as_often

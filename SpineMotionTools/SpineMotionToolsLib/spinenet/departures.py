@@ -61,6 +61,10 @@ class Departures:
     drop_outliers: bool = False
     """Drop bodies beside a fifth-degree curve through all bodies; published: written, but never used."""
 
+    drop_between: bool = False
+    """Drop a body that lies between two neighbours at the usual distance of each other and shows in fewer slices than
+    both; published: it stays (in enlarged pictures a disc is sometimes taken for a body)."""
+
     @classmethod
     def recommended(cls) -> Departures:
         """All that improve positions and never cost a body; the tangent stays, since networks are trained with it."""

@@ -20,6 +20,7 @@ LOST_CORNER_PX, LOST_CORNER_MM = 20.0, 12.0
 SHARED_CORNER_PX, SHARED_CORNER_MM = 2.0, 1.2
 SLICE_OVERLAP = 0.2
 MERGE_OVERLAP = 0.05
+NEIGHBOURS_WITHIN_HEIGHTS = 1.7
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ def group_slices(
     vertebrae = _merge_overlapping(vertebrae, departures.single_deletion)
     if departures.drop_outliers:
         vertebrae = drop_outliers(vertebrae)
-    return sorted(vertebrae, key=lambda v: v.average[:, 1].mean())
+    vertebrae = sorted(vertebrae, key=lambda v: v.average[:, 1].mean())
+    return drop_between(vertebrae) if departures.drop_between else vertebrae
 
 
 def _merge_overlapping(vertebrae: list[VertebraOutline], carefully: bool) -> list[VertebraOutline]:
@@ -214,3 +216,21 @@ def drop_outliers(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
         return (edge[..., 0].min(axis=1) <= at) & (at <= edge[..., 0].max(axis=1))
 
     return [v for v, good in zip(vertebrae, passed(top) | passed(bottom)) if good]
+
+
+def drop_between(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
+    """Bodies, top to bottom, without those between two that are each other's neighbours already.
+
+    Neighbours' centres lie at most 1.7 body heights apart (usual are 1.2 to 1.5; with a body between them at least 1.8,
+    even if it is flattened). A body is dropped only if it shows in fewer slices than both.
+    """
+    boxes = [v.average for v in vertebrae]
+    heights = [np.linalg.norm(b[[0, 3]].mean(axis=0) - b[[1, 2]].mean(axis=0)) for b in boxes]
+    between = set()
+    for i in range(1, len(vertebrae) - 1):
+        above, below = i - 1, i + 1
+        apart = np.linalg.norm(boxes[above].mean(axis=0) - boxes[below].mean(axis=0))
+        near = apart < NEIGHBOURS_WITHIN_HEIGHTS * (heights[above] + heights[below]) / 2
+        if near and len(vertebrae[i].slices) < min(len(vertebrae[above].slices), len(vertebrae[below].slices)):
+            between.add(i)
+    return [v for i, v in enumerate(vertebrae) if i not in between]
