@@ -358,7 +358,7 @@ def whole_picture_peaks(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The published way: enlarge the whole map twice, smooth, compare every pixel with its neighbors."""
     from scipy.ndimage import gaussian_filter
 
-    scaled = tuple(int(np.rint(side * body_points.NETWORK_HEIGHT_PX / size[0])) for side in size)
+    scaled = tuple(int(np.rint(side * (body_points.NETWORK_HEIGHT_PX / size[0]))) for side in size)
     large = resampling.resize_cubic(grid.astype(np.float32), factor=8)[: scaled[0], : scaled[1]]
     full = resampling.resize_cubic(large, (size[1], size[0]))
     smooth = gaussian_filter(full.astype(np.float64), 3)
@@ -374,7 +374,7 @@ def whole_picture_peaks(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 @given(st.integers(100, 420), st.integers(100, 420), st.integers(0, 10_000))
 def test_peaks_of_windows_equal_those_of_the_whole_picture(height, width, seed):
     random = np.random.default_rng(seed)
-    rows, columns = (-(-int(np.rint(side * 184 / height)) // 8) for side in (height, width))
+    rows, columns = (-(-int(np.rint(side * (184 / height))) // 8) for side in (height, width))
     ys, xs = np.mgrid[:rows, :columns]
     grid = np.zeros((rows, columns), np.float32)
     for _ in range(random.integers(0, 4)):

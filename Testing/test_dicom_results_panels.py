@@ -16,7 +16,7 @@ from Testing import keypoint_samples, motion_samples
 from Testing.dicom_samples import write_classic, write_radiograph
 from Testing.spinenet_samples import made_spine, made_volume
 
-pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
+pytestmark = pytest.mark.panel
 VOLATILE = ("UID", "Date", "Time")
 
 

@@ -58,7 +58,6 @@ def test_tests_named_in_the_checklist_exist():
 
 @pytest.mark.slow
 @pytest.mark.panel
-@pytest.mark.xdist_group("panels")
 @pytest.mark.parametrize(("page", "code"), RECIPES, ids=lambda value: getattr(value, "stem", ""))
 def test_console_recipe_runs_as_written(page, code, open_module):
     """In Slicer's console `slicer` is there, and every module of the extension is installed."""

@@ -8,7 +8,7 @@ import pytest
 
 from Testing.packaging_lists import REPOSITORY
 
-pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
+pytestmark = pytest.mark.panel
 AIM = REPOSITORY / "MotionScore" / "Resources" / "Data" / "phantom.AIM"
 
 

@@ -8,7 +8,7 @@ import pytest
 from Testing.headless.host import REPOSITORY
 
 slicer = pytest.importorskip("slicer")
-pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
+pytestmark = pytest.mark.panel
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from Testing.movement_samples import gait_result, movement_result
 
-pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
+pytestmark = pytest.mark.panel
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "MovementModule" / "Resources" / "Data"

@@ -12,7 +12,7 @@ from SpineMotionToolsLib.keypoints.session import Request
 
 from Testing.keypoint_samples import Follower, picture, spine
 
-pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
+pytestmark = pytest.mark.panel
 
 SIZE = (1200, 500)
 REGION = (100, 400, 1000, 420)  # (row, column, rows, columns) where the made network sees a spine

@@ -12,7 +12,7 @@ from SpineMotionToolsLib.motion.calibration import Calibration
 from Testing.golden.seeded_weights import seeded_array
 from Testing.motion_samples import make_results_folder, phantom_slice
 
-pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
+pytestmark = pytest.mark.panel
 
 CALIBRATION = Calibration(8192, 0.2409, 1603.51904, -391.209015)
 DEPTH = 6

@@ -11,7 +11,7 @@ import pytest
 
 from Testing.spinenet_samples import LEVELS, body_ras, made_spine, made_volume
 
-pytestmark = [pytest.mark.panel, pytest.mark.xdist_group("panels")]
+pytestmark = pytest.mark.panel
 
 REPOSITORY = Path(__file__).parents[1]
 YELLOW = "Yellow"  # the sagittal view

@@ -15,7 +15,7 @@ from SpineMotionToolsLib.keypoints.radiograph import Scale
 
 from Testing.keypoint_samples import Follower, session, spine
 
-pytestmark = [pytest.mark.scene, pytest.mark.xdist_group("panels")]
+pytestmark = pytest.mark.scene
 
 SIZE = (120, 80)
 FILE_AXES = np.diag([-1.0, -1.0, 1.0])  # columns to the left, rows to the back: how readers place a plain picture

@@ -24,7 +24,7 @@ from Testing.spinenet_samples import (
     made_volume,
 )
 
-pytestmark = [pytest.mark.scene, pytest.mark.xdist_group("panels")]
+pytestmark = pytest.mark.scene
 pytest.importorskip("vtk")
 ORIENTATIONS = st.tuples(st.permutations((0, 1, 2)), st.tuples(*[st.sampled_from((1, -1))] * 3))
 
