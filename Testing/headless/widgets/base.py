@@ -35,7 +35,11 @@ def scene_events(scene):
 
 
 class Observations:
-    """Observers of one object at a time, made again when the object changes; they do not keep the widget alive."""
+    """Observers of one object at a time, made again when the object changes; they do not keep the widget alive.
+
+    The observer holds these only weakly: VTK shows Python's garbage collection the observers of an object, and in a
+    circle object, observer, observations, object it would empty the observer that the object still calls.
+    """
 
     def __init__(self):
         self._object, self._tags = None, []
@@ -44,13 +48,24 @@ class Observations:
         """Call `method()`, a method of a widget, on these events of `thing` (None: of nothing)."""
         self.stop()
         if thing is not None:
-            self._object, method = thing, weakref.WeakMethod(method)
-            self._tags = [thing.AddObserver(event, lambda *_: self._call(method)) for event in events]
+            self._object = thing
+            call = self._caller(weakref.WeakMethod(method))
+            self._tags = [thing.AddObserver(event, call) for event in events]
 
     def stop(self) -> None:
         for tag in self._tags:
             self._object.RemoveObserver(tag)
         self._object, self._tags = None, []
+
+    def _caller(self, method):
+        self_reference = weakref.ref(self)
+
+        def call(*_):
+            observations = self_reference()
+            if observations is not None:
+                observations._call(method)
+
+        return call
 
     def _call(self, method) -> None:
         bound = method()
