@@ -87,7 +87,7 @@ def test_networks_follow_the_task(host):
 
     host.ui.batchCollapsibleButton.collapsed = False
     host.widget._parameterNode.task = BatchTask.KEYPOINTS
-    assert host.ui.batchModelComboBox.currentText == "Spine X-ray, starter network"
+    assert host.ui.batchModelComboBox.currentText == "Spine X-ray, starter"
     assert not host.ui.batchStackHeightSpinBox.visible
 
 
