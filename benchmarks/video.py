@@ -24,7 +24,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "Docs" / "performance.md"
 MARKERS = ("<!-- video {}: begin -->", "<!-- video {}: end -->")
-LOOP_S = 10
+LOOP_S = 11  # not a divisor of ten minutes: frames sampled evenly must not all show the same moment
 
 Rows = list[tuple[str, str]]
 
