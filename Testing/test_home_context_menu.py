@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from Testing.headless.host import REPOSITORY
-
 slicer = pytest.importorskip("slicer")
 pytestmark = pytest.mark.panel
 
@@ -77,7 +75,6 @@ def test_the_action_opens_the_module_with_the_item_and_starts_it(menu, open_modu
     assert started == [node]
 
 
-@pytest.mark.skipif(not (REPOSITORY / "MovementModule" / "MovementModule.py").exists(), reason="no video module here")
 def test_videos_are_offered_only_where_their_module_is_there(menu, open_module, scene):
     video = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Walk")
     assert menu(video) == {}

@@ -577,10 +577,4 @@ def test_wrong_weights_are_a_sentence(host, volume, tmp_path):
 @pytest.mark.slow
 def test_self_test(open_module):
     """Reads the real sample with the starter networks, as a user's first click does."""
-    from SpineMotionToolsLib.common.catalogue import STARTER_FOLDER
-    from SpineMotionToolsLib.spinenet.models import PARTS
-
-    missing = [part for part in PARTS if not (STARTER_FOLDER / f"spinenet-{part}.safetensors").is_file()]
-    if missing:
-        pytest.skip(f"starter networks are not there yet: {', '.join(missing)}")
     open_module("SpineNetModule").run_self_test()
