@@ -46,9 +46,9 @@ def hang(parameters, progress):
         subprocess.Popen([sys.executable, "-c", nested]),
         subprocess.Popen([sys.executable, "-c", sleeper], **own_session),
     ]
-    Path(tempfile.mkstemp()[1]).write_text("left over")
+    Path(tempfile.mkstemp()[1]).write_text("left over", encoding="utf-8")
     with atomic_path(parameters["output"]) as temporary:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         progress(1, 2, ",".join(str(process.pid) for process in started))
         if parameters["how"] == "python":
             while True:
@@ -88,7 +88,7 @@ def end_by(parameters, progress):
 
 def write_result(parameters, progress):
     path = Path(tempfile.mkdtemp()) / "result.txt"
-    path.write_text("whole")
+    path.write_text("whole", encoding="utf-8")
     return {"path": path}
 
 

@@ -30,28 +30,28 @@ def names(folder):
 def test_file_appears_whole_and_parents_are_made(tmp_path):
     path = tmp_path / "new" / "å b" / "result.nii.gz"
     with atomic_path(path) as temporary:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         assert not path.exists()
         assert temporary.parent == path.parent
         assert temporary.name.endswith(".nii.gz")  # writers choose the format by it
-        temporary.write_text("whole")
-    assert path.read_text() == "whole"
+        temporary.write_text("whole", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "whole"
     assert names(path.parent) == ["result.nii.gz"]
 
 
 def write_half(path, error):
     """Fail with `error` while the file is half written."""
     with atomic_path(path) as temporary:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         raise error
 
 
 def test_failure_keeps_the_old_file_and_leaves_nothing(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(ZeroDivisionError):
         write_half(path, ZeroDivisionError())
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["a.csv"]
 
 
@@ -64,7 +64,7 @@ def test_full_disk(tmp_path, code):
 
 def test_a_missing_input_inside_the_block_is_no_output_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.csv"):
-        (tmp_path / "not there").read_text()
+        (tmp_path / "not there").read_text(encoding="utf-8")
 
 
 def test_a_folder_in_the_way(tmp_path):
@@ -75,7 +75,7 @@ def test_a_folder_in_the_way(tmp_path):
 
 
 def test_a_file_where_a_folder_is_needed(tmp_path):
-    (tmp_path / "out").write_text("")
+    (tmp_path / "out").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match="could not be written"):
         write_text(tmp_path / "out" / "a.csv", "text")
     with pytest.raises(OutputError, match="could not be written"), folder_lock(tmp_path / "out"):
@@ -161,7 +161,7 @@ def test_two_processes_lose_no_update(tmp_path):
     command = [sys.executable, "-c", COUNT, str(tmp_path), "150"]
     runs = [subprocess.Popen([*command, name], env=ENVIRONMENT) for name in ("a", "b")]
     assert [run.wait(60) for run in runs] == [0, 0]
-    assert json.loads((tmp_path / "counts.json").read_text()) == {"a": 150, "b": 150, "all": 300}
+    assert json.loads((tmp_path / "counts.json").read_text(encoding="utf-8")) == {"a": 150, "b": 150, "all": 300}
     assert names(tmp_path) == ["counts.json"]
 
 
@@ -236,6 +236,6 @@ def test_safe_name_keeps_what_it_can():
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_safe_names_can_be_written(tmp_path, text):
     path = tmp_path / safe_name(text)
-    path.write_text("x")
+    path.write_text("x", encoding="utf-8")
     assert names(tmp_path) == [path.name] or sys.platform == "darwin"
     path.unlink()

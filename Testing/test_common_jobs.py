@@ -144,7 +144,7 @@ def test_an_error_in_a_callback_reaches_the_host_and_the_job_runs_on(start):
 @pytest.mark.parametrize("how", ["python", "interpreter locked"])
 def test_cancel_leaves_no_process_and_no_file(start, tmp_path, how):
     output = tmp_path / "result.csv"
-    output.write_text("old")
+    output.write_text("old", encoding="utf-8")
     job = start("hang", {"output": output, "how": how})
     wait_until(lambda: job.poll() or job.progress[0] == 1)
     assert job.error is None, job.log
@@ -156,7 +156,7 @@ def test_cancel_leaves_no_process_and_no_file(start, tmp_path, how):
     assert isinstance(job.error, Cancelled)
     assert all(gone(process.pid) for process in family)
     assert not job.folder.exists()
-    assert output.read_text() == "old"
+    assert output.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [output]
     with pytest.raises(Cancelled):
         job.wait()
@@ -185,7 +185,7 @@ def test_processes_of_a_finished_job_are_gone(start):
 def test_files_of_a_result_live_until_the_job_is_closed(start):
     job = start("write_result")
     path = Path(job.wait(LONG_S)["path"])
-    assert path.read_text() == "whole"
+    assert path.read_text(encoding="utf-8") == "whole"
     assert path.is_relative_to(job.folder)
     job.close()
     assert not job.folder.exists()
@@ -259,7 +259,7 @@ def test_parameters_that_are_not_json():
 
 
 def test_code_beside_the_caller_is_not_imported(tmp_path, monkeypatch):
-    (tmp_path / "json.py").write_text("raise SystemExit('planted')")
+    (tmp_path / "json.py").write_text("raise SystemExit('planted')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert run("echo", {})["parameters"] == {}
 
@@ -277,7 +277,8 @@ def test_the_child_ends_when_its_parent_is_killed(tmp_path):
             time.sleep(0.01)
         print(job._child.process.pid, job.progress[2], job.folder, sep="|", flush=True)
         time.sleep(1000)
-        """)
+        """),
+        encoding="utf-8",
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "SpineMotionTools")])}
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment, encoding="utf-8")
@@ -314,7 +315,7 @@ def test_a_launcher_in_between(tmp_path, start, input_reaches_the_worker):
     """PythonSlicer starts the interpreter as its own child: both must end, with or without standard input."""
     launcher = tmp_path / "Python Launcher"
     redirect = "<&0" if input_reaches_the_worker else "</dev/null"
-    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@" {redirect} &\nwait $!\n')
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@" {redirect} &\nwait $!\n', encoding="utf-8")
     launcher.chmod(0o755)
     task = "Testing.common_odd_tasks:hang"
     for how in ("python", "interpreter locked"):

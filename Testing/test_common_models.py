@@ -114,7 +114,7 @@ def use(tmp_path, monkeypatch):
             **fields,
         }
         path = tmp_path / f"models-{len(list(tmp_path.iterdir()))}.json"
-        path.write_text(json.dumps({"models": [model]}))
+        path.write_text(json.dumps({"models": [model]}), encoding="utf-8")
         monkeypatch.setattr(catalogue, "CATALOGUE_PATH", path)
         return catalogue.find_model("test-set")
 
@@ -177,7 +177,7 @@ def test_update_measures_starter_files(tmp_path, monkeypatch):
     assert first["files"][2]["sha256"] == hashlib.sha256(b"abc").hexdigest()
     assert second == models[1]
     monkeypatch.setattr(catalogue, "CATALOGUE_PATH", tmp_path / "models.json")
-    (tmp_path / "models.json").write_text(json.dumps({"models": models}))
+    (tmp_path / "models.json").write_text(json.dumps({"models": models}), encoding="utf-8")
     monkeypatch.setattr(catalogue.updated, "__defaults__", (tmp_path,))
     assert catalogue.main([]) == 1
     assert catalogue.main(["--update"]) == 0
@@ -189,7 +189,7 @@ def test_damaged_catalogue_and_unknown_model(tmp_path, monkeypatch):
         catalogue.find_model("nothing")
     with pytest.raises(WeightsError, match="missing from this installation"):
         catalogue.starter_path("nothing.safetensors")
-    (tmp_path / "models.json").write_text("{")
+    (tmp_path / "models.json").write_text("{", encoding="utf-8")
     monkeypatch.setattr(catalogue, "CATALOGUE_PATH", tmp_path / "models.json")
     with pytest.raises(WeightsError, match="catalogue of models"):
         catalogue.catalogue()
@@ -205,7 +205,7 @@ def test_nothing_is_fetched_before_the_license(use, server):
     assert server.requests == []
     model_store.acknowledge("test-set")
     assert model_store.is_acknowledged("test-set")
-    note = json.loads((catalogue.models_folder() / "acknowledged.json").read_text())["test-set"]
+    note = json.loads((catalogue.models_folder() / "acknowledged.json").read_text(encoding="utf-8"))["test-set"]
     assert note["license"] == "CC BY-NC-ND 4.0"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", note["time_utc"])
     model_store.download("test-set", accept_license=False)
@@ -301,7 +301,7 @@ def test_a_part_that_is_already_whole(use, server):
     entry = use([unknown("a.pt", f"{server.url}/a.pt")])
     entry.folder.mkdir(parents=True)
     (entry.folder / "a.pt.part").write_bytes(CONTENT)
-    (entry.folder / "a.pt.part.tag").write_text(server.etag)
+    (entry.folder / "a.pt.part.tag").write_text(server.etag, encoding="utf-8")
     model_store.download("test-set", True)
     assert entry.paths[0].read_bytes() == CONTENT
 
@@ -517,7 +517,7 @@ def test_files_that_are_not_the_published_ones(use, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are protected otherwise there")
 def test_models_folder_that_cannot_be_written(use, tmp_path, monkeypatch):
     use([unknown("a.pt")])
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     (tmp_path / "a.pt").write_bytes(b"a")
     monkeypatch.setenv("SPINEMOTION_MODELS", str(tmp_path / "file" / "models"))
     with pytest.raises(OutputError, match="could not be written"):

@@ -160,7 +160,7 @@ def test_nearest_frames_are_nearest(numbers, factor):
 
 
 def test_not_a_video(tmp_path):
-    (tmp_path / "letter.txt").write_text("hello " * 100)
+    (tmp_path / "letter.txt").write_text("hello " * 100, encoding="utf-8")
     with pytest.raises(InputError, match="is not a video file"):
         open_video(tmp_path / "letter.txt")
 

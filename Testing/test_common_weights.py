@@ -48,7 +48,7 @@ def contract(tmp_path):
         "conv.bias": {"shape": [4], "dtype": "float32"},
         "bn.num_batches_tracked": {"shape": [], "dtype": "int64"},
     }
-    (tmp_path / "contract.json").write_text(json.dumps(content))
+    (tmp_path / "contract.json").write_text(json.dumps(content), encoding="utf-8")
     return weights.load_contract(tmp_path / "contract.json")
 
 
@@ -366,7 +366,7 @@ def test_many_misfits_are_counted(contract):
 
 
 def test_damaged_contract(tmp_path):
-    (tmp_path / "a.json").write_text("[1]")
+    (tmp_path / "a.json").write_text("[1]", encoding="utf-8")
     for name in ("a.json", "not there.json"):
         with pytest.raises(WeightsError, match="contract"):
             weights.load_contract(tmp_path / name)

@@ -415,7 +415,7 @@ def test_a_scan_that_is_not_dicom_is_refused(tmp_path):
 def test_batch_writes_dicom_and_lists_what_is_not(tmp_path, short, monkeypatch):
     write_classic(tmp_path / "in" / "Knee", made_volume(COARSE))
     (tmp_path / "in" / "other").mkdir()
-    (tmp_path / "in" / "other" / "notes.txt").write_text("no images")
+    (tmp_path / "in" / "other" / "notes.txt").write_text("no images", encoding="utf-8")
     models = Models({}, "spinenet-starter", starter=True)
     made_by = current(
         "spinenet", models.id, models.sha256, parameters=pipeline.parameters_of(pipeline.DEFAULTS, models)

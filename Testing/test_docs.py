@@ -34,7 +34,9 @@ def test_every_page_is_in_the_index():
 
 def test_every_picture_is_shown_on_a_page():
     """But those of a narrow panel in dark style, which are made to be looked at by developers."""
-    shown = "".join(page.read_text(encoding="utf-8") for page in PAGES) + (REPOSITORY / "CMakeLists.txt").read_text()
+    shown = "".join(page.read_text(encoding="utf-8") for page in PAGES) + (REPOSITORY / "CMakeLists.txt").read_text(
+        encoding="utf-8"
+    )
     pictures = [path.name for path in (GUIDE / "pictures").glob("*.png") if "narrow-dark" not in path.name]
     assert [name for name in pictures if name not in shown] == []
 

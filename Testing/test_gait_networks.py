@@ -26,7 +26,7 @@ def published_name(path: Path) -> tuple[str, int]:
 
 @pytest.mark.parametrize("path", CONTRACTS, ids=lambda p: p.stem)
 def test_state_dict_equals_the_contract_and_is_recognized(path):
-    contract = json.loads(path.read_text())
+    contract = json.loads(path.read_text(encoding="utf-8"))
     with torch.device("meta"):
         state = networks.build(*published_name(path)).state_dict()
     assert {f"model.{k}": list(v.shape) for k, v in state.items()} == {k: v["shape"] for k, v in contract.items()}

@@ -203,6 +203,6 @@ def test_task_and_command_agree_with_the_library(stooped, tmp_path, capsys):
     printed = capsys.readouterr()
     assert f"P(ASD) {direct.p_asd:.3f}" in printed.out
     assert "broken.mp4" in printed.err
-    table = (tmp_path / "out" / "videos.csv").read_text().splitlines()
+    table = (tmp_path / "out" / "videos.csv").read_text(encoding="utf-8").splitlines()
     assert len(table) == 2
     assert "patient-1" in table[1]

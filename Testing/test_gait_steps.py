@@ -183,17 +183,17 @@ def test_click_chooses_among_several():
 
 def test_boxes_of_a_file(tmp_path):
     path = tmp_path / "boxes.csv"
-    path.write_text("frame,x1,y1,x2,y2\n3,1,2,30,90\n")
+    path.write_text("frame,x1,y1,x2,y2\n3,1,2,30,90\n", encoding="utf-8")
     frame = next(array_video(np.zeros((5, 100, 100, 3), np.uint8)).frames([3]))
     assert read_boxes(path).detect(frame)[:, :4].tolist() == [[1, 2, 30, 90]]
-    path.write_text('[{"frame": 3, "x1": 1, "y1": 2, "x2": 30, "y2": 90}]')
+    path.write_text('[{"frame": 3, "x1": 1, "y1": 2, "x2": 30, "y2": 90}]', encoding="utf-8")
     assert len(read_boxes(path.rename(tmp_path / "boxes.json")).detect(frame)) == 1
 
 
 @pytest.mark.parametrize("text", ["frame,x1\n1,2\n", "frame,x1,y1,x2,y2\n", "frame,x1,y1,x2,y2\n1,9,9,2,2\n", "\0\1"])
 def test_bad_box_files_are_told(tmp_path, text):
     path = tmp_path / "boxes.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="boxes"):
         read_boxes(path)
 

@@ -40,7 +40,7 @@ def test_requirements_are_read_but_nothing_is_installed(app, tmp_path, errors):
     import slicer.packaging as packaging
 
     path = tmp_path / "requirements.txt"
-    path.write_text("# comment\n-r other.txt\ntorch>=2.1\n\nh5py>=3.9\n")
+    path.write_text("# comment\n-r other.txt\ntorch>=2.1\n\nh5py>=3.9\n", encoding="utf-8")
     requirements = packaging.load_requirements(path)
     assert [requirement.name for requirement in requirements] == ["torch", "h5py"]
     packaging.pip_ensure(requirements, requester="SpineMotionTools")
@@ -347,9 +347,9 @@ def test_sections_hide_and_show_only_what_was_shown(app):
 
 def test_unknown_widgets_and_properties_in_ui_files_are_refused(app, tmp_path, errors):
     ui = '<ui version="4.0"><widget class="{}" name="top">{}</widget></ui>'
-    (tmp_path / "a.ui").write_text(ui.format("qMRMLUnknownWidget", ""))
+    (tmp_path / "a.ui").write_text(ui.format("qMRMLUnknownWidget", ""), encoding="utf-8")
     (tmp_path / "b.ui").write_text(
-        ui.format("ctkSliderWidget", '<property name="maximun"><double>3</double></property>')
+        ui.format("ctkSliderWidget", '<property name="maximun"><double>3</double></property>'), encoding="utf-8"
     )
     with pytest.raises(ValueError, match="no property 'maximun'"):
         slicer.util.loadUI(str(tmp_path / "b.ui"))

@@ -156,8 +156,8 @@ def test_closing_the_module_cleans_up(open_module):
 # ---- the file reader -----------------------------------------------------------------------------------------------
 def test_the_file_reader_takes_its_files_by_content(host, tmp_path):
     own, other = tmp_path / "Ünïcode numbers.DBL", tmp_path / "table.csv"
-    own.write_text("DBL 1 2 3")
-    other.write_text("a,b\n1,2\n")
+    own.write_text("DBL 1 2 3", encoding="utf-8")
+    other.write_text("a,b\n1,2\n", encoding="utf-8")
     node = slicer.util.loadNodeFromFile(str(own))
     assert slicer.util.arrayFromVolume(node).tolist() == [[[1, 2, 3]]]
     assert slicer.util.loadNodeFromFile(str(own), "DoublerFile").IsA("vtkMRMLScalarVolumeNode")
@@ -167,7 +167,7 @@ def test_the_file_reader_takes_its_files_by_content(host, tmp_path):
 
 def test_the_file_readers_own_words_reach_the_user(host, tmp_path):
     broken = tmp_path / "broken.dbl"
-    broken.write_text("DBL one")
+    broken.write_text("DBL one", encoding="utf-8")
     with pytest.raises(RuntimeError, match="Not a number: could not convert"):
         slicer.util.loadNodeFromFile(str(broken))
 
@@ -176,7 +176,7 @@ def test_a_reader_must_return_what_slicer_demands(host, tmp_path, monkeypatch):
     import Doubler
 
     path = tmp_path / "x.dbl"
-    path.write_text("DBL 1")
+    path.write_text("DBL 1", encoding="utf-8")
     monkeypatch.setattr(Doubler.DoublerFileReader, "canLoadFileConfidence", lambda self, path: 1)
     with pytest.raises(TypeError, match="must return a float"):
         slicer.app.coreIOManager().fileType(str(path))

@@ -103,7 +103,7 @@ def test_wrong_and_dangerous_files_are_refused(tmp_path, monkeypatch):
 
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"model": Evil()}))
     torch.save({"model": {"fc.weight": torch.zeros(3)}}, tmp_path / "other.pth")
-    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "text.pth").write_text("hello", encoding="utf-8")
     for name in ("evil.pth", "other.pth", "text.pth", "missing.pth"):
         with pytest.raises(WeightsError):
             weights.load_network(tmp_path / name)

@@ -34,7 +34,7 @@ def files(tmp_path, phantom):
     rows, columns = phantom.image.shape
     true = Image.fromarray(phantom.image).resize((round(rows * 0.4), rows))
     true.save(folder / "scan one.png")
-    (folder / "broken.png").write_text("nothing")
+    (folder / "broken.png").write_text("nothing", encoding="utf-8")
     return folder
 
 
@@ -63,7 +63,7 @@ def test_every_file_of_a_reading_is_written(tmp_path):
     assert len(stored["keypoints"]) == 68
     assert stored["absent"] == ["L5"]
     assert stored["curves"][0]["cobb_deg"] == pytest.approx(reading.curves[0].cobb_deg)
-    again = Session.from_json(json.loads((tmp_path / "made-session.json").read_text()), made.radiograph)
+    again = Session.from_json(json.loads((tmp_path / "made-session.json").read_text(encoding="utf-8")), made.radiograph)
     assert np.array_equal(again.reading.points_px, reading.points_px)
 
 
@@ -149,7 +149,7 @@ def test_cancel_stops_between_files(files, tmp_path):
 def test_nothing_to_read_is_said(tmp_path):
     with pytest.raises(InputError, match="No radiographs"):
         batch.expand([tmp_path])
-    (tmp_path / "a.png").write_text("x")
+    (tmp_path / "a.png").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="damaged"):
         batch.detect_files({"images": [tmp_path / "a.png"], "out": tmp_path / "out", "threads": 1})
 

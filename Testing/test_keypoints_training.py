@@ -36,9 +36,9 @@ def dataset(tmp_path):
             savemat(labels / f"{name}.mat", {"p2": corners[:, ::-1]})
             shares = corners / size
             rows.append((name, [*shares[:, 1], *shares[:, 0]]))
-        with (labels / "filenames.csv").open("w", newline="") as stream:
+        with (labels / "filenames.csv").open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([[name] for name, _ in rows])
-        with (labels / "landmarks.csv").open("w", newline="") as stream:
+        with (labels / "landmarks.csv").open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows(values for _, values in rows)
     return root
 
@@ -59,7 +59,7 @@ def test_label_files_of_both_systems_return(dataset, tmp_path):
         assert a.path == b.path
         assert a.set == b.set
         assert np.allclose(a.corners, b.corners)
-    entry = json.loads((tmp_path / "project.json").read_text())[0]
+    entry = json.loads((tmp_path / "project.json").read_text(encoding="utf-8"))[0]
     assert entry["image_path"].startswith("data/training/")
     assert np.allclose(entry["centers"][0], np.mean(entry["corners"][:4], 0), atol=1e-5)
     files = aasce.write_miccai_labels(images, tmp_path / "miccai")
@@ -67,7 +67,7 @@ def test_label_files_of_both_systems_return(dataset, tmp_path):
     training = [image for image in images if image.set == "train"]
     assert np.allclose(back[0].corners, training[0].corners)
     assert np.array_equal(back[0].read(), training[0].read())
-    stored = json.loads(files[0].read_text())[0]
+    stored = json.loads(files[0].read_text(encoding="utf-8"))[0]
     assert np.allclose(np.array(stored["points_512"])[:, 1], training[0].corners[:, 0] * 512)
 
 
@@ -76,7 +76,7 @@ def test_damaged_data_sets_are_refused(dataset, tmp_path):
         aasce.read_dataset(tmp_path)
     with pytest.raises(InputError, match="cannot be drawn"):
         aasce.with_validation(aasce.read_dataset(dataset), 3)
-    (tmp_path / "a.json").write_text("[{}]")
+    (tmp_path / "a.json").write_text("[{}]", encoding="utf-8")
     for read in (lambda: aasce.read_project_labels(tmp_path / "a.json", tmp_path), lambda: aasce.read_miccai_labels(tmp_path / "a.json")):  # fmt: skip  # noqa: E501
         with pytest.raises(InputError, match="label file"):
             read()

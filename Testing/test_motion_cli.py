@@ -43,9 +43,7 @@ def child(*arguments: object, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "SpineMotionToolsLib.cli", *map(str, arguments)]
     if os.name == "posix":  # a shell starts background processes, and so their children, with SIGINT ignored
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options)
 
 
 # ----- the frame
@@ -149,7 +147,7 @@ def test_grade_accepts_volumes_and_legacy_rules(run, tmp_path, weights):
         "--weights", weights, "--no-report",
     )  # fmt: skip
     assert status == 0
-    record = json.loads((tmp_path / "out" / "scan_motion.json").read_text())
+    record = json.loads((tmp_path / "out" / "scan_motion.json").read_text(encoding="utf-8"))
     assert record["rules"] == "legacy"
     # Two members of the ten that the published rules divide by.
     assert record["mean_confidence"] <= 0.2
@@ -216,7 +214,7 @@ def test_discover_edit_predict_review_export(run, tmp_path, weights):
     rows[0] |= {"subject": "SUBJ_A", "session": "T1"}
     rows[2] |= {"use": "yes", "session": "T2"}
     table = tmp_path / "scans.csv"
-    with table.open("w", newline="") as file:
+    with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
@@ -260,8 +258,10 @@ def test_the_terminal_tells_a_blind_reviewer_nothing(run, tmp_path, weights):
     root = results_root(study)
     scan = read_index(root)[0]
     told = text + err + run("motion", "export", study)[1]
-    told += (root / "motion_grades.tsv").read_text() + (root / "motion_grades.csv").read_text()
-    told += (root / "predict_summary.csv").read_text()
+    told += (root / "motion_grades.tsv").read_text(encoding="utf-8") + (root / "motion_grades.csv").read_text(
+        encoding="utf-8"
+    )
+    told += (root / "predict_summary.csv").read_text(encoding="utf-8")
     assert f"\t{scan['automatic_grade']}\t" not in told
     assert f"{scan['automatic_confidence']} %" not in told
     status, _, err = run("motion", "agreement", study)
@@ -274,7 +274,7 @@ def test_review_init_and_import(run, tmp_path):
     make_results_folder(tmp_path, {"s1": (2, 80), "s2": (4, 60)})
     assert run("motion", "review-init", tmp_path, "--threshold", 90)[1] == "2 scans, 2 wait for a grade.\n"
     table = tmp_path / "g.csv"
-    table.write_text("scan_id,final_grade\ns1,3\ns2,x\n")
+    table.write_text("scan_id,final_grade\ns1,3\ns2,x\n", encoding="utf-8")
     status, text, _ = run("motion", "import-final-grades", tmp_path, table)
     assert status == 3
     assert text.startswith("1 imported, 0 kept their grade")
@@ -329,7 +329,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, weights, command):
     assert len(records) == 5
     assert [path.stat().st_mtime_ns < finished for path in records][:2] == [True, True], "finished scans are not redone"
     if command == "grade":
-        assert len(list(csv.DictReader((out / "motion_grades.csv").open()))) == 5
+        assert len(list(csv.DictReader((out / "motion_grades.csv").open(encoding="utf-8")))) == 5
         assert len(list(out.glob("*_motion.png"))) == 5
     else:
         assert len(read_index(root)) == 5

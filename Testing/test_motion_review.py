@@ -284,8 +284,8 @@ def test_no_results_is_said(tmp_path):
 @pytest.mark.parametrize("name", ["../elsewhere/review.tsv", "/tmp/review.tsv"])
 def test_a_table_cannot_name_files_outside_the_results(tmp_path, name):
     root = make_results_folder(tmp_path / "results", SCANS)
-    text = (root / "index.tsv").read_text().replace("s2/review/models/motion-starter/review.tsv", name)
-    (root / "index.tsv").write_text(text)
+    text = (root / "index.tsv").read_text(encoding="utf-8").replace("s2/review/models/motion-starter/review.tsv", name)
+    (root / "index.tsv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="names a file outside"):
         ReviewSession(root)
 
@@ -408,7 +408,7 @@ def test_import_fills_only_open_scans(tmp_path):
 def test_import_of_a_foreign_table_names_the_columns(tmp_path):
     open_session(tmp_path)
     table = tmp_path / "x.csv"
-    table.write_text("a,b\n1,2\n")
+    table.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(InputError, match="scan_id and final_grade"):
         grade_exports.import_final_grades(tmp_path, table)
     table.write_bytes(b"\xff\xfe\x00")

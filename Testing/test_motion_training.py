@@ -109,9 +109,9 @@ def test_without_grades_there_is_nothing_to_learn(tmp_path, results):
 def test_a_damaged_manifest_is_refused(manifest, tmp_path, fault):
     path = tmp_path / "manifest.tsv"
     if fault == "columns":
-        path.write_text("scan_id\tlabel\na\t1\n")
+        path.write_text("scan_id\tlabel\na\t1\n", encoding="utf-8")
     elif fault == "pixels":
-        path.write_text(manifest.read_text())
+        path.write_text(manifest.read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(InputError, match="train-prepare"):
         training.train(path, tmp_path / "out", random_ensemble())
 
@@ -141,7 +141,7 @@ def test_the_outputs_are_there_and_load_as_an_ensemble(trained):
     from PIL import Image
 
     folder, metrics, lines = trained
-    assert json.loads((folder / training.METRICS_NAME).read_text())["models"] == metrics["models"]
+    assert json.loads((folder / training.METRICS_NAME).read_text(encoding="utf-8"))["models"] == metrics["models"]
     assert len(load_ensemble(folder)) == 2
     for name in (
         "training_plot.png",
@@ -289,7 +289,7 @@ def test_the_starter_learns_and_a_bootstrap_keeps_bones_whole():
 def test_the_terminal_says_what_is_missing(tmp_path, capsys):
     from SpineMotionToolsLib.motion.starter_training import main
 
-    (tmp_path / "something").write_text("")
+    (tmp_path / "something").write_text("", encoding="utf-8")
     for arguments, reason in (([], "--out is needed"), (["--out", str(tmp_path)], "--resume")):
         with pytest.raises(SystemExit):
             main(arguments)

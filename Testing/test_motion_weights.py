@@ -164,7 +164,7 @@ def test_another_slope_is_refused(tmp_path):
 def test_damaged_keras_files(tmp_path):
     case = golden("keras-h5-tf24-full")
     data = case.want["h5_bytes"].tobytes()
-    (tmp_path / "text.h5").write_text("not HDF5")
+    (tmp_path / "text.h5").write_text("not HDF5", encoding="utf-8")
     (tmp_path / "short.h5").write_bytes(data[: len(data) // 2])
     with h5py.File(tmp_path / "empty.h5", "w"):
         pass
@@ -269,7 +269,9 @@ def test_nothing_there(tmp_path):
 
 
 def test_the_keras_contract_is_the_torch_contract():
-    keras = json.loads((Path(read_keras.__code__.co_filename).parent / "contracts/motion-score-keras.json").read_text())
+    keras = json.loads(
+        (Path(read_keras.__code__.co_filename).parent / "contracts/motion-score-keras.json").read_text(encoding="utf-8")
+    )
     sizes = sorted(int(np.prod(spec["shape"])) for spec in keras.values())
     assert sizes == sorted(int(np.prod(spec.shape)) for spec in contract().values())
 

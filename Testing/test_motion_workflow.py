@@ -179,10 +179,10 @@ def test_an_edited_table_gives_the_edited_scans(tmp_path_factory, rows):
         touch(root, f"{number}.AIM")
         writer.writerow(["yes", subject, site, session, "" if stack is None else stack, f"{number}.AIM"])
     table = root / "table.csv"
-    table.write_text(text.getvalue())
+    table.write_text(text.getvalue(), encoding="utf-8")
     found = read_scan_table(table, root)
     again = root / "again.csv"
-    again.write_text(found.to_csv())
+    again.write_text(found.to_csv(), encoding="utf-8")
     assert {scan.group for scan in found.scans} == {(a, b, c, -1 if d is None else d) for a, b, c, d in rows}
     assert [scan.scan_id for scan in read_scan_table(again, root).scans] == [scan.scan_id for scan in found.scans]
 
@@ -200,7 +200,7 @@ def test_an_edited_table_gives_the_edited_scans(tmp_path_factory, rows):
 def test_a_bad_line_of_the_table_is_named(tmp_path, row, message):
     touch(tmp_path, "a.AIM", "b.AIM")
     table = tmp_path / "t.csv"
-    table.write_text(f"use,subject,site,session,stack,raw_image_path\n{row}\n")
+    table.write_text(f"use,subject,site,session,stack,raw_image_path\n{row}\n", encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_scan_table(table, tmp_path)
 
@@ -208,10 +208,13 @@ def test_a_bad_line_of_the_table_is_named(tmp_path, row, message):
 def test_the_table_may_come_back_with_semicolons_and_cannot_lead_out_of_the_results(tmp_path):
     touch(tmp_path, "a.AIM")
     table = tmp_path / "t.csv"
-    table.write_text("use;subject;site;session;stack;raw_image_path;folder\nyes;S;tibia;T1;;a.AIM;../../elsewhere\n")
+    table.write_text(
+        "use;subject;site;session;stack;raw_image_path;folder\nyes;S;tibia;T1;;a.AIM;../../elsewhere\n",
+        encoding="utf-8",
+    )
     (scan,) = read_scan_table(table, tmp_path).scans
     assert scan.folder == "a"
-    table.write_text("a,b\n1,2\n")
+    table.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(InputError, match="has no column use, subject, raw_image_path"):
         read_scan_table(table, tmp_path)
 
@@ -252,7 +255,7 @@ def test_an_interrupted_confirmation_goes_on(tmp_path):
     path = tmp_path / "o.csv"
     with pytest.raises(KeyboardInterrupt):
         Dialogue("5", "1").run(PICTURES, path)
-    assert path.read_text().splitlines()[1:] == ["A,5,3,60", "B,2,2,75", "C,1,4,10"]
+    assert path.read_text(encoding="utf-8").splitlines()[1:] == ["A,5,3,60", "B,2,2,75", "C,1,4,10"]
     second = Dialogue("2")
     rows = second.run(PICTURES, path)
     assert [row.manual_grade for row in rows] == [5, 2, 1, 2]
@@ -269,7 +272,7 @@ def test_confirm_never_overwrites_foreign_grades(tmp_path):
     with pytest.raises(InputError, match="grades of other scans"):
         Dialogue("1").run([PICTURES[2]], path)
     assert path.read_bytes() == before
-    path.write_text("a,b\n1,2\n")
+    path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(InputError, match="not a table of confirmed grades"):
         Dialogue("1").run(PICTURES, path)
 
@@ -277,7 +280,7 @@ def test_confirm_never_overwrites_foreign_grades(tmp_path):
 def test_nothing_to_confirm(tmp_path):
     with pytest.raises(NothingToConfirmError, match="_motion.png"):
         Dialogue().run(["a_b.png"], tmp_path / "o.csv")
-    assert (tmp_path / "o.csv").read_text() == "filename,manual_grade,automatic_grade,confidence\n"
+    assert (tmp_path / "o.csv").read_text(encoding="utf-8") == "filename,manual_grade,automatic_grade,confidence\n"
 
 
 # ----- models
@@ -375,7 +378,7 @@ def test_what_is_no_motion_model_is_refused_and_nothing_changes(tmp_path, weight
     ],
 )
 def test_a_broken_registry_is_said(tmp_path, record, message):
-    (tmp_path / "model_registry.json").write_text(json.dumps(record))
+    (tmp_path / "model_registry.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(InputError, match=message):
         registry.read_registry(tmp_path)
 
@@ -402,11 +405,11 @@ def test_grade_writes_the_published_picture_and_our_tables(tmp_path, choices):
         "motion_grades.csv",
         "report.html",
     ]
-    (row,) = csv.DictReader((out / "motion_grades.csv").open())
+    (row,) = csv.DictReader((out / "motion_grades.csv").open(encoding="utf-8"))
     assert (row["scan"], row["status"], row["grade"]) == ("S1", "graded", str(result.grade))
     assert row["worst_stack_grade"] == str(result.worst_stack_grade)
     assert sum(float(row[f"mean_probability_{grade}"]) for grade in range(1, 6)) == pytest.approx(1, abs=1e-3)
-    assert [line["slice"] for line in csv.DictReader((out / "S1_slices.csv").open())] == list("012345")
+    assert [line["slice"] for line in csv.DictReader((out / "S1_slices.csv").open(encoding="utf-8"))] == list("012345")
 
 
 def test_a_finished_scan_is_kept_until_file_or_choices_change(tmp_path, choices):
@@ -441,7 +444,7 @@ def test_unreadable_scans_are_listed_and_the_others_graded(tmp_path, choices):
     }
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Not graded: 2 of 4 scans" in page
-    rows = {row["scan"]: row for row in csv.DictReader((tmp_path / "out" / "motion_grades.csv").open())}
+    rows = {row["scan"]: row for row in csv.DictReader((tmp_path / "out" / "motion_grades.csv").open(encoding="utf-8"))}
     assert rows["empty"]["reason"] == outcomes["empty"].reason != ""
 
 
@@ -520,7 +523,7 @@ def test_predict_leaves_the_published_layout(study, choices):
     assert prediction["automatic_grade"] == str(int(np.round(np.mean(grades))))
     assert prediction["model_version"] == "seeded@unversioned:DNN_0.pt+DNN_1.pt+DNN_2.pt"
     assert json.loads(prediction["stack_ranges"]) == [[0, 3], [3, 6]]
-    summary = list(csv.DictReader((root / "predict_summary.csv").open()))
+    summary = list(csv.DictReader((root / "predict_summary.csv").open(encoding="utf-8")))
     assert [line["status"] for line in summary] == ["graded", "graded", "skipped"]
     assert "SUB3_DT_T1.AIM is not" in summary[2]["reason"]
 

@@ -265,7 +265,7 @@ def test_task_and_command_agree_with_the_library(phantom, weights, by_hand, tmp_
     words = ["score", str(folder), "--out", str(tmp_path / "out"), "--weights", str(weights), "--keep-background"]
     options = parser.parse_args([*words, "--torso", str(tmp_path / "torso.csv"), "--age-weeks", "4", "--no-report"])
     assert options.run(options) == 0
-    assert "baby-7" in (tmp_path / "out" / "infants.csv").read_text()
+    assert "baby-7" in (tmp_path / "out" / "infants.csv").read_text(encoding="utf-8")
     assert (tmp_path / "out" / "baby-7_chunk_result.csv").exists()
     capsys.readouterr()
     with pytest.raises(InputError, match="Unknown ways"):
@@ -291,7 +291,7 @@ def test_prepared_folders_give_the_same_tensors_and_train(tmp_path, by_hand):
     infants = labeled_infants(tmp_path)
     assert prepared_starts(infants[0].folder) == [1]
     write_fold_tables(tmp_path, infants)
-    assert len((tmp_path / "fold" / "test" / "fold1.csv").read_text().splitlines()) == 4
+    assert len((tmp_path / "fold" / "test" / "fold1.csv").read_text(encoding="utf-8").splitlines()) == 4
     pictures, flows, labels, owners = read_prepared(infants)
     assert np.allclose(pictures[0], tensors[0][0], atol=1e-3)
     assert np.allclose(flows[0], tensors[0][1], atol=1e-3)

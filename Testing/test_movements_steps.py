@@ -42,7 +42,7 @@ CPU = Engine("cpu", "float32").resolve()
     ],
 )
 def test_state_dicts_equal_their_contracts(contract, make):
-    wanted = json.loads((CONTRACTS / f"gma-{contract}.json").read_text())
+    wanted = json.loads((CONTRACTS / f"gma-{contract}.json").read_text(encoding="utf-8"))
     with torch.device("meta"):
         network = make()
     state = network.state_dict()
@@ -268,9 +268,9 @@ def test_any_frame_rate_becomes_thirty(rate):
 def test_torso_files(tmp_path):
     path = tmp_path / "torso.csv"
     rows = [f"7,{name},{x},{y}" for name, (x, y) in zip(torso.POINT_NAMES, TORSO)]
-    path.write_text("\n".join(["frame,point,x,y", *rows]))
+    path.write_text("\n".join(["frame,point,x,y", *rows]), encoding="utf-8")
     assert np.allclose(read_torso(path)[7], TORSO)
-    path.write_text("frame,point,x,y\n7,nose,1,2\n")
+    path.write_text("frame,point,x,y\n7,nose,1,2\n", encoding="utf-8")
     with pytest.raises(InputError, match="torso points"):
         read_torso(path)
 

@@ -75,7 +75,7 @@ def test_the_lists_are_up_to_date():
 def test_a_forgotten_file_stops_the_configuration(configure, small_copy, forgotten):
     path = small_copy / forgotten
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("")
+    path.write_text("", encoding="utf-8")
     status, output = configure(small_copy.parent)
     assert status != 0
     assert f"present but not listed, so it would not be packaged: {forgotten}" in " ".join(output.split())
@@ -90,8 +90,8 @@ def test_a_listed_file_that_is_gone_stops_the_configuration(configure, small_cop
 
 def test_the_lists_can_be_rewritten(configure, small_copy):
     (small_copy / "Lib").mkdir(exist_ok=True)
-    (small_copy / "Lib" / "new.py").write_text("")
-    (small_copy / "Lib" / "weights.safetensors").write_text("")
+    (small_copy / "Lib" / "new.py").write_text("", encoding="utf-8")
+    (small_copy / "Lib" / "weights.safetensors").write_text("", encoding="utf-8")
     text = packaging_lists.module_lists(small_copy)
     (small_copy / "CMakeLists.txt").write_text(text, encoding="utf-8")
     assert "  Lib/new.py\n" in text.split("# END scripts")[0]
@@ -102,9 +102,9 @@ def test_the_lists_can_be_rewritten(configure, small_copy):
 
 def test_a_new_module_gets_its_cmake_file(tmp_path):
     (tmp_path / "NewModule" / "Resources" / "UI").mkdir(parents=True)
-    (tmp_path / "NewModule" / "NewModule.py").write_text("")
-    (tmp_path / "NewModule" / "Resources" / "UI" / "NewModule.ui").write_text("")
-    (tmp_path / "NewModule" / "Resources" / "requirements.txt").write_text("")
+    (tmp_path / "NewModule" / "NewModule.py").write_text("", encoding="utf-8")
+    (tmp_path / "NewModule" / "Resources" / "UI" / "NewModule.ui").write_text("", encoding="utf-8")
+    (tmp_path / "NewModule" / "Resources" / "requirements.txt").write_text("", encoding="utf-8")
     shutil.copy(REPOSITORY / "CMakeLists.txt", tmp_path)
     written = packaging_lists.outdated(tmp_path)
     text = written[tmp_path / "NewModule" / "CMakeLists.txt"]

@@ -189,6 +189,19 @@ def test_no_file_holds_two_rooms():
     assert set(too_long) == set(LONGER_BY_REASON), too_long
 
 
+def test_text_files_are_opened_as_utf8():
+    """Windows and an application that has set the C locale would otherwise read them in their own encoding."""
+    found = []
+    for path in sources():
+        for node in ast.walk(parse(path)):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            place = {"read_text": 0, "write_text": 1}.get(node.func.attr)  # where `encoding` stands among the arguments
+            if place is not None and len(node.args) <= place and "encoding" not in {k.arg for k in node.keywords}:
+                found.append(f"{relative(path)}:{node.lineno}")
+    assert not found, f'Name the encoding ("utf-8") of these files: {", ".join(found)}.'
+
+
 def test_sources_are_utf8_with_unix_line_ends():
     assert [relative(path) for path in sources() if b"\r\n" in path.read_bytes()] == []
 

@@ -660,7 +660,7 @@ def test_exports(host, session, app, tmp_path):
     names = sorted(path.name for path in tmp_path.iterdir())
     assert {"XR-curves.csv", "XR-keypoints.csv", "XR-vertebrae.csv", "XR.json", "XR.mrk.json", "XR.png"} <= set(names)
     assert "not validated on patients" in (tmp_path / "report.html").read_text(encoding="utf-8")
-    points = json.loads((tmp_path / "XR.mrk.json").read_text())["markups"][0]["controlPoints"]
+    points = json.loads((tmp_path / "XR.mrk.json").read_text(encoding="utf-8"))["markups"][0]["controlPoints"]
     assert np.allclose(np.array(points[9]["position"]) * (-1, -1, 1), world(session, 9), atol=1e-6)
 
 

@@ -223,6 +223,6 @@ def test_bad_wishes_are_refused(tmp_path):
         hrpqct.make_phantom(0, "radius", 6, size=48, slices=1)
     with pytest.raises(InputError, match="slice"):
         hrpqct.make_phantom(0, "radius", (1, 2, 3), size=48, slices=2)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError):
         hrpqct.write_phantom_aim(tmp_path / "file" / "x.AIM", size=48, slices=3)

@@ -89,7 +89,7 @@ def test_a_model_is_rebuilt_from_a_table(tmp_path):
     for shape in shapes:
         corners = shape.corners / (1, shape.aspect)
         lines.append(",".join(["1000", f"{1000 * shape.aspect:.6f}", *(f"{v:.8f}" for v in corners.ravel())]))
-    (tmp_path / "sets.csv").write_text("\n".join(lines))
+    (tmp_path / "sets.csv").write_text("\n".join(lines), encoding="utf-8")
     read = spine_shape.read_landmarks(tmp_path / "sets.csv")
     assert np.allclose(read[5].corners, shapes[5].corners, atol=1e-6)
     for_model, held_out = spine_shape.split(read)
@@ -102,10 +102,10 @@ def test_a_model_is_rebuilt_from_a_table(tmp_path):
 
 
 def test_bad_tables_and_labels_are_refused(tmp_path):
-    (tmp_path / "a.csv").write_text("height_px,width_px,y0\n10,10,x\n")
+    (tmp_path / "a.csv").write_text("height_px,width_px,y0\n10,10,x\n", encoding="utf-8")
     with pytest.raises(InputError, match="Line 2"):
         spine_shape.read_landmarks(tmp_path / "a.csv")
-    (tmp_path / "b.csv").write_text("height_px\n")
+    (tmp_path / "b.csv").write_text("height_px\n", encoding="utf-8")
     with pytest.raises(InputError, match="no landmark sets"):
         spine_shape.read_landmarks(tmp_path / "b.csv")
     with pytest.raises(InputError, match="more than 40"):

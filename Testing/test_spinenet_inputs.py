@@ -206,7 +206,7 @@ def test_nifti_with_time_is_refused_and_with_one_volume_read(tmp_path):
 def test_missing_and_damaged_files_say_so(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_scan(tmp_path / "none.nii")
-    (tmp_path / "bad.nrrd").write_text("nothing")
+    (tmp_path / "bad.nrrd").write_text("nothing", encoding="utf-8")
     with pytest.raises(InputError, match="could not be read"):
         read_scan(tmp_path / "bad.nrrd")
 
@@ -232,7 +232,7 @@ def test_the_sagittal_t2_is_chosen_among_mixed_series(tmp_path):
     write_series(tmp_path / "b", SeriesDescription="localizer", SeriesNumber=1, slices=12)
     write_series(tmp_path / "c", SeriesDescription="t1_sag", SeriesNumber=2, slices=9)
     write_series(tmp_path / "d", SeriesDescription="t2_sag", SeriesNumber=3, slices=9)
-    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "notes.txt").write_text("not an image", encoding="utf-8")
     scan = read_scan(tmp_path)
     assert "t2_sag" in scan.name
     assert "t1_sag" in " ".join(scan.notes)
@@ -313,7 +313,7 @@ def test_a_cut_off_file_gives_a_sentence(tmp_path):
 
 
 def test_a_folder_without_dicom_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
     with pytest.raises(InputError, match="holds no DICOM slices"):
         read_scan(tmp_path)
 

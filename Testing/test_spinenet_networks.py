@@ -156,12 +156,12 @@ def test_missing_or_foreign_files_say_so(tmp_path, monkeypatch):
 
 def test_truth_tables_are_checked(tmp_path):
     table = tmp_path / "truth.csv"
-    table.write_text("case,level,Pfirrmann,Herniation\na,L4-L5,3,\na,L5-S1,5,1\n")
+    table.write_text("case,level,Pfirrmann,Herniation\na,L4-L5,3,\na,L5-S1,5,1\n", encoding="utf-8")
     truth = training.read_truth(table)
     assert truth["a", "L4-L5"][0] == 2
     assert truth["a", "L4-L5"][-1] == training.IGNORED
     for bad in ("case,level,Pfirrmann\na,L4-L5,6\n", "case,level,Pfirrmann\na,L4-L5,x\n", "level\nL4-L5\n"):
-        table.write_text(bad)
+        table.write_text(bad, encoding="utf-8")
         with pytest.raises(InputError):
             training.read_truth(table)
 

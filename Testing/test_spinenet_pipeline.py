@@ -318,12 +318,12 @@ def test_written_case_opens_again(spine, tmp_path):
     assert image.GetMetaData("Segment7_Name") == "L5"
     assert "49668003" in image.GetMetaData("Segment7_Tags")
     assert image.TransformIndexToPhysicalPoint((0, 0, 3)) == pytest.approx((-12, 0, 0))  # LPS: to the right is minus
-    marks = json.loads((tmp_path / batch.MARKUPS_NAME).read_text())["markups"]
+    marks = json.loads((tmp_path / batch.MARKUPS_NAME).read_text(encoding="utf-8"))["markups"]
     assert [p["label"] for p in marks[0]["controlPoints"]] == LABELS
     assert len(marks[1]["controlPoints"]) == 4 * len(LABELS)
-    header = (tmp_path / "disc-measurements.csv").read_text().splitlines()[0]
+    header = (tmp_path / "disc-measurements.csv").read_text(encoding="utf-8").splitlines()[0]
     assert "Slip (mm)" in header
-    html = (tmp_path / batch.REPORT_NAME).read_text()
+    html = (tmp_path / batch.REPORT_NAME).read_text(encoding="utf-8")
     assert "A notice." in html
     assert "L5-S1" in html
 
@@ -378,7 +378,7 @@ def test_batch_skips_what_is_done_and_reports_what_failed(tmp_path):
     image.SetDirection((0, 0, -1, 1, 0, 0, 0, -1, 0))
     image.SetSpacing((SPACING, SPACING, 4.0))
     sitk.WriteImage(image, str(source / "good.nrrd"))
-    (source / "bad.nrrd").write_text("no image")
+    (source / "bad.nrrd").write_text("no image", encoding="utf-8")
     cases = batch.find_cases(source)
     assert [name for name, _ in cases] == ["bad", "good"]
     rows = batch.read_cases(cases, out, oracle(), Engine("cpu"))
@@ -390,7 +390,7 @@ def test_batch_skips_what_is_done_and_reports_what_failed(tmp_path):
     assert (out / "good" / batch.RESULT_NAME).stat().st_mtime_ns == written
     rows = batch.read_cases(cases, out, oracle(), Engine("cpu"), pipeline.Options(lowest="L5"))
     assert rows[1]["levels"] == "L1 to L5"  # other options: read anew
-    assert "bad,failed" in (out / batch.SUMMARY_NAME).read_text()
+    assert "bad,failed" in (out / batch.SUMMARY_NAME).read_text(encoding="utf-8")
 
 
 def test_find_cases_refuses_what_is_not_there(tmp_path):

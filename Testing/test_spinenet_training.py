@@ -118,7 +118,10 @@ def test_detector_learns_resumes_and_keeps_the_fold_out(subjects, patches, tmp_p
     with pytest.raises(KeyboardInterrupt):
         training_detector.train_detector(subjects, patches, 1, tmp_path, steps=6, log=stop)
     path = training_detector.train_detector(subjects, patches, 1, tmp_path, steps=6, log=lambda line: None)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "detection-fold1.log.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "detection-fold1.log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert steps[-1] == 6
     assert not (patches.subjects[np.array(seen)] == 1).any()
     assert "made-1" not in read_metadata(path)["trained_on"]

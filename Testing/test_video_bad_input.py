@@ -70,7 +70,7 @@ def index_missing(path: Path) -> None:
 
 
 UNREADABLE = {
-    "letter": (lambda path: path.write_text("Dear doctor, " * 50), "video"),
+    "letter": (lambda path: path.write_text("Dear doctor, " * 50, encoding="utf-8"), "video"),
     "empty": (lambda path: path.touch(), "is empty"),
     "index missing": (index_missing, "cut off or damaged"),
     "sound": (sound, "sound but no picture"),
@@ -188,4 +188,4 @@ def test_videos_of_equal_names_keep_apart(tmp_path, walk, capsys):
     assert options.run(options) == 0
     assert (tmp_path / "out" / "p1" / "walk.json").exists()
     assert (tmp_path / "out" / "p2" / "walk.json").exists()
-    assert len((tmp_path / "out" / "patients.csv").read_text().splitlines()) == 3
+    assert len((tmp_path / "out" / "patients.csv").read_text(encoding="utf-8").splitlines()) == 3

@@ -49,8 +49,8 @@ def test_an_infant_is_found_and_scored_from_the_terminal(tmp_path, capsys):
     options = parser.parse_args(["score", str(tmp_path / "infant.mp4"), "--out", str(tmp_path), "--age-weeks", "4"])
     assert options.run(options) == 0
     assert "starter models, not validated on patients" in capsys.readouterr().out
-    assert len((tmp_path / "infant_chunk_result.csv").read_text().splitlines()) == 2
-    assert "three patterns only" in (tmp_path / "infant_report.html").read_text()
+    assert len((tmp_path / "infant_chunk_result.csv").read_text(encoding="utf-8").splitlines()) == 2
+    assert "three patterns only" in (tmp_path / "infant_report.html").read_text(encoding="utf-8")
 
 
 def test_the_trunk_is_found_where_it_is(models):

@@ -269,7 +269,7 @@ def _slices(count: int) -> np.ndarray:
 def machine() -> str:
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
         flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
         extra = [

@@ -286,7 +286,9 @@ def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         found = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+            line.split(":", 1)[1].strip()
+            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
         ]
         name = found[0] if found else name
     return f"{name}{' with fast bf16' if has_fast_bf16() else ''}, {os.cpu_count()} logical cores"

@@ -122,7 +122,7 @@ def free_memory(device: torch.device) -> None:
 def has_fast_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX or Arm BF16); others only emulate it."""
     with suppress(OSError):
-        flags = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
+        flags = set(Path("/proc/cpuinfo").read_text(errors="replace", encoding="utf-8").split())
         return bool(flags & {"avx512_bf16", "amx_bf16"}) or ("bf16" in flags and "asimd" in flags)
     with suppress(ImportError, AttributeError, RuntimeError):
         import torch
@@ -201,6 +201,6 @@ def _allowed_processors() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if sys.platform == "linux":
         with suppress(OSError, ValueError):  # "max 100000" where there is no limit
-            quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+            quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
             allowed = min(allowed, max(1, round(int(quota) / int(period))))
     return allowed

@@ -63,7 +63,7 @@ def load_subject(folder: Path, name: str) -> Subject:
 
 def load_subjects(folder: Path) -> list[Subject]:
     """All scans that `index.json` lists."""
-    names = json.loads((folder / "index.json").read_text())["subjects"]
+    names = json.loads((folder / "index.json").read_text(encoding="utf-8"))["subjects"]
     return [load_subject(folder, name) for name in names]
 
 

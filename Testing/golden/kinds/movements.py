@@ -32,7 +32,7 @@ def filled(net, contract_name: str, gain: float):
     """The network with every tensor filled by the contract's names, in evaluation mode."""
     import torch
 
-    contract = json.loads((CONTRACTS / f"{contract_name}.json").read_text())
+    contract = json.loads((CONTRACTS / f"{contract_name}.json").read_text(encoding="utf-8"))
     state = {
         key: torch.from_numpy(np.asarray(seeded_array(key, tuple(spec["shape"]), gain)))
         for key, spec in contract.items()

@@ -400,7 +400,7 @@ def dicom(case: Case) -> dict:
     for name, files in recipe["files"].items():
         with tempfile.TemporaryDirectory() as folder:
             helper.write_dicoms(files, folder)
-            Path(folder, "notes.txt").write_text("not an image")
+            Path(folder, "notes.txt").write_text("not an image", encoding="utf-8")
             try:
                 series = published_dicom.load_published(folder, **recipe["options"][name])
             except (ValueError, AssertionError, NotImplementedError):

@@ -180,7 +180,9 @@ class DoublerFileReader:
 
     def load(self, properties):
         try:
-            values = [float(word) for word in pathlib.Path(properties["fileName"]).read_text().split()[1:]]
+            values = [
+                float(word) for word in pathlib.Path(properties["fileName"]).read_text(encoding="utf-8").split()[1:]
+            ]
         except ValueError as error:
             self.parent.userMessages().AddMessage(vtk.vtkCommand.ErrorEvent, f"Not a number: {error}")
             return False
