@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.common.video import array_video
+from SpineMotionToolsLib.common.video import FrameVideo, array_video
 from SpineMotionToolsLib.gait import clips, folds, measures, patients, scores
-from SpineMotionToolsLib.gait.detectors import RegionDetector, read_boxes
+from SpineMotionToolsLib.gait.detectors import MotionDetector, RegionDetector, read_boxes
 from SpineMotionToolsLib.gait.inputs import Person, patient_of
 from SpineMotionToolsLib.gait.tracking import Following
 
@@ -179,6 +179,21 @@ def test_click_chooses_among_several():
 
 
 # ----- detectors
+
+
+@pytest.mark.parametrize("steps_a_lap", [8, 10, 12, 25])
+def test_a_walk_in_laps_is_not_taken_for_background(steps_a_lap):
+    def picture(number: int) -> np.ndarray:
+        image = np.full((120, 200, 3), 200, np.uint8)
+        x = 10 + 160 * (number % steps_a_lap) // steps_a_lap
+        image[30:110, x : x + 20] = 30
+        return image
+
+    video = FrameVideo(picture, np.arange(24 * steps_a_lap + 1) / 25)
+    detector = MotionDetector(video)
+    for frame in video.frames(range(steps_a_lap)):
+        x1 = 10 + 160 * frame.number // steps_a_lap
+        assert detector.detect(frame)[:, :4] == pytest.approx(np.array([[x1, 30, x1 + 20, 110]]), abs=6)
 
 
 def test_boxes_of_a_file(tmp_path):

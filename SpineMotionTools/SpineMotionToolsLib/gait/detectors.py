@@ -17,6 +17,7 @@ from SpineMotionToolsLib.common.errors import DependencyError, InputError
 from SpineMotionToolsLib.common.video import Frame, Video
 
 NO_ROWS = np.zeros((0, 6), np.float32)
+GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 
 class Detector(Protocol):
@@ -46,7 +47,8 @@ class MotionDetector:
     LARGEST_AREA = 0.5  # more than this is a moving camera or changing light
 
     def __init__(self, video: Video):
-        numbers = np.unique(np.linspace(0, len(video) - 1, self.SAMPLES).astype(int))
+        # Spread evenly but in no rhythm: frames at equal steps could all show the same moment of a walk to and fro.
+        numbers = np.unique((len(video) * (np.arange(self.SAMPLES) * GOLDEN_RATIO % 1)).astype(int))
         pictures = np.stack([f.reduced(self.SIDE_PX).astype(np.int16) for f in video.frames(numbers)])
         self._background = np.median(pictures, axis=0).astype(np.int16)
         spread = np.abs(pictures - self._background).max(axis=-1)
