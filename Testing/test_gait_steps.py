@@ -142,6 +142,59 @@ def test_trunk_lean_is_positive_toward_the_walk(forward, sign):
     assert measures.trunk_inclination_deg(joints, forward)[0] == pytest.approx(sign * 20)
 
 
+def leaning(times: np.ndarray, x: np.ndarray, lean_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes and joints of a walker of 100 pixels at x, whose neck lies ahead of the hips by a lean in the picture."""
+    boxes = np.array([person(value) for value in x])
+    joints = np.full((len(times), 18, 3), np.nan)
+    joints[:, 8, :2] = joints[:, 11, :2] = np.column_stack([x, np.full(len(x), 150.0)])
+    joints[:, 1, :2] = np.column_stack([x + 30 * np.tan(np.radians(lean_deg)), np.full(len(x), 120.0)])
+    return boxes, joints
+
+
+@pytest.mark.parametrize("turns_after_s", [3.0, 4.5])
+def test_turns_are_left_out_of_the_lean(turns_after_s):
+    times = np.arange(0, 12, 1 / 25)
+    phase = times / turns_after_s + 0.5  # to and fro, slowing down smoothly around each turn
+    heading = np.tanh(4 * np.sin(np.pi * phase))
+    x = 200 + np.cumsum(heading) * 80 / 25
+    boxes, joints = leaning(times, x, 15.0 * heading)  # seen from the front in a turn, the lean shrinks
+    found = measures.measure(times, boxes, joints, times)
+    direction = measures.walking_direction(times, x, 100.0)
+    assert found.trunk_inclination_deg == pytest.approx(15.0, abs=0.3)
+    assert found.trunk_inclination_sd_deg < 1.0
+    assert np.std(measures.trunk_inclination_deg(joints, np.where(heading >= 0, 1.0, -1.0))) > 3.0  # with all frames
+    assert found.frames == np.count_nonzero(direction) < len(times)
+    assert (direction[np.abs(heading) < 0.4] == 0).all()
+
+
+def test_a_steady_walk_keeps_all_its_frames():
+    times = np.arange(0, 4, 1 / 25)
+    wobble = 2.0 * np.sin(2 * np.pi * 1.8 * times)
+    found = measures.measure(times, *leaning(times, 100 + 90 * times, 8.0 + wobble), times)
+    assert found.frames == len(times)
+    assert found.trunk_inclination_deg == pytest.approx(8.0, abs=0.5)
+    assert found.trunk_inclination_sd_deg == pytest.approx(np.std(wobble), rel=0.05)
+
+
+@pytest.mark.parametrize("looks", [1.0, -1.0])
+def test_on_a_treadmill_the_face_tells_what_forward_is(looks):
+    times = np.arange(0, 4, 1 / 25)
+    boxes, joints = leaning(times, 200 + 2 * np.sin(9 * times), np.full(len(times), looks * 12.0))
+    assert measures.measure(times, boxes, joints, times).trunk_inclination_deg is None  # no face: forward is not known
+    joints[:, 16, :2], joints[:, 0, :2] = (200, 110), (200 + looks * 8, 112)
+    found = measures.measure(times, boxes, joints, times)
+    assert found.trunk_inclination_deg == pytest.approx(12.0, abs=0.1)
+    assert found.frames == len(times)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(-1e4, 1e4), max_size=40), st.floats(1, 500))
+def test_walking_direction_is_a_side_or_none(x, height):
+    direction = measures.walking_direction(np.arange(len(x)) / 25, np.array(x), height)
+    assert direction.shape == (len(x),)
+    assert np.isin(direction, (-1.0, 0.0, 1.0)).all()
+
+
 # ----- following
 
 

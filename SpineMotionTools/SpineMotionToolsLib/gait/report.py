@@ -45,7 +45,9 @@ def report_of(
     add_pictures(report, result, source, maps)
     if result.measures:
         report.heading("Measures").table(measure_table(result))
-        report.text("Measured in the picture's plane; a camera that is not level adds its tilt to the lean.")
+        report.text(
+            "Measured in the picture's plane, without turns; a camera that is not level adds its tilt to the lean."
+        )
     if result.clips:
         report.heading("Clips").table(result.to_table())
     if result.skipped:
