@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.phantoms import spine_shape
-from SpineMotionToolsLib.phantoms.radiograph import radiograph_phantom
+from SpineMotionToolsLib.phantoms import radiograph_hardships, spine_shape
+from SpineMotionToolsLib.phantoms.radiograph import DEGREES, degree_of, radiograph_phantom
+from SpineMotionToolsLib.phantoms.radiograph_anatomy import Canvas, Spine
 
 
 def draw(seed: int, spread: float | None = None) -> spine_shape.SpineShape:
@@ -44,6 +45,48 @@ def test_implants_are_the_brightest_part():
     shape = draw(3, 0.5)
     plain, metal = (radiograph_phantom(shape, 9, (512, 200), implants=value) for value in (False, True))
     assert not np.array_equal(plain.image, metal.image)
+
+
+def test_degrees_of_hardness_come_in_their_shares():
+    drawn = [degree_of(seed) for seed in range(1000)]
+    for degree, share in DEGREES.items():
+        assert abs(drawn.count(degree) / 1000 - share) < 0.06
+
+
+def test_harder_pictures_have_the_same_corners_and_less_contrast():
+    contrast = {degree: [] for degree in DEGREES}
+    for seed in range(6):
+        shape = draw(seed, 0.5)
+        phantoms = {degree: radiograph_phantom(shape, seed, implants=False, degree=degree) for degree in DEGREES}
+        for degree, phantom in phantoms.items():
+            assert np.array_equal(phantom.corners_px, phantoms["plain"].corners_px)
+            assert phantom.image.dtype == np.uint8
+            quads = phantom.corners_px.reshape(17, 4, 2)
+            value = lambda point, image=phantom.image: float(image[tuple(np.rint(point).astype(int))])
+            edges = [value(q[:2].mean(0) + (1.5, 0)) + value(q[2:].mean(0) - (1.5, 0)) for q in quads]
+            discs = [2 * value((a[2:].mean(0) + b[:2].mean(0)) / 2) for a, b in zip(quads, quads[1:])]
+            contrast[degree].append((np.mean(edges) - np.mean(discs)) / phantom.image.std())
+    assert np.mean(contrast["plain"]) > 1.3 * np.mean(contrast["faint"])
+    assert np.mean(contrast["plain"]) > 1.2 * np.mean(contrast["hidden"])
+
+
+def test_a_veil_hides_its_levels_and_what_lies_beyond_a_hidden_end():
+    shape = draw(5, 0.3)
+    canvas = Canvas.empty((512, 256), (1.0, 2.0 * shape.aspect))
+    spine = Spine(shape.corners.reshape(17, 4, 2) * 512, np.zeros(17))
+    rng = np.random.default_rng(0)
+    lost = lambda hidden: radiograph_hardships.veil(canvas, spine, hidden, rng)
+    at = lambda veil, level: veil[round(spine.centers[level, 0]), round(spine.centers[level, 1] / canvas.spacing_mm[1])]
+    stretch = lost(radiograph_hardships.Hidden(6, 9, 60.0, 0.9, 0.0))
+    assert [at(stretch, level) > 0.85 for level in (4, 6, 9, 11)] == [False, True, True, False]
+    end = lost(radiograph_hardships.Hidden(15, 16, 300.0, 1.0, 0.0, below=True))
+    assert at(end, 12) < 0.1
+    assert at(end, 16) > 0.9
+    assert end[-1].min() > 0.9
+    parts = [part for seed in range(60) for part in radiograph_hardships.draw_hidden(np.random.default_rng(seed))]
+    assert all(0 <= part.first <= part.last <= 16 and part.lost >= 0.75 for part in parts)
+    assert any(part.above for part in parts)
+    assert any(part.below for part in parts)
 
 
 def test_drawn_spines_have_the_proportions_of_patients():

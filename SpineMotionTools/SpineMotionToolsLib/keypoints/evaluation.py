@@ -176,7 +176,7 @@ def phantom_samples(landmarks: Path | str | None = None, count: int = 100) -> It
     Without a landmark table, spines are drawn from the shape model instead: the same pictures in kind, but not held
     out.
     """
-    from SpineMotionToolsLib.phantoms.radiograph import radiograph_phantom
+    from SpineMotionToolsLib.phantoms.radiograph import degree_of, radiograph_phantom
     from SpineMotionToolsLib.phantoms.spine_shape import load_model, random_view, read_landmarks, split
 
     if landmarks is None:
@@ -186,7 +186,8 @@ def phantom_samples(landmarks: Path | str | None = None, count: int = 100) -> It
         shapes = split(read_landmarks(Path(landmarks)))[1][:count]
     for number, shape in enumerate(shapes):
         view = random_view(shape, np.random.default_rng([PHANTOM_SEED, number]))
-        phantom = radiograph_phantom(view, PHANTOM_SEED + number)
+        seed = PHANTOM_SEED + number
+        phantom = radiograph_phantom(view, seed, degree=degree_of(seed))
         yield Sample(phantom.image, phantom.corners_px, phantom.pixel_spacing_mm, f"phantom {number + 1}", "mm")
 
 

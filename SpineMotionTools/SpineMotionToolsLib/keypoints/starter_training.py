@@ -59,7 +59,7 @@ def make_phantoms(folder: Path, count: int, seed: int = 0) -> tuple[np.ndarray, 
     """(images (n, 512, 256) uint8 memory-mapped, corners (n, 68, 2) float32), made on the first call and kept in
     `folder`.
     """
-    from SpineMotionToolsLib.phantoms.radiograph import radiograph_phantom
+    from SpineMotionToolsLib.phantoms.radiograph import degree_of, radiograph_phantom
     from SpineMotionToolsLib.phantoms.spine_shape import load_model, random_view
 
     image_file, corner_file = folder / f"images-{seed}.npy", folder / f"corners-{seed}.npy"
@@ -69,7 +69,8 @@ def make_phantoms(folder: Path, count: int, seed: int = 0) -> tuple[np.ndarray, 
         images = np.lib.format.open_memmap(image_file, "w+", np.uint8, (count, *GRID))
         corners = np.empty((count, 68, 2), np.float32)
         for index in range(count):
-            phantom = radiograph_phantom(random_view(model.sample(rng), rng), seed=seed * 1_000_000 + index)
+            number = seed * 1_000_000 + index
+            phantom = radiograph_phantom(random_view(model.sample(rng), rng), number, degree=degree_of(number))
             images[index], corners[index] = phantom.image, phantom.corners_px
             if index % 500 == 499:
                 print(f"{index + 1} of {count} phantoms", flush=True)

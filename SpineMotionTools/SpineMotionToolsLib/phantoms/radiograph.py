@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from SpineMotionToolsLib.phantoms import radiograph_anatomy as anatomy
+from SpineMotionToolsLib.phantoms import radiograph_hardships as hardships
+from SpineMotionToolsLib.phantoms.radiograph_exposure import expose
 from SpineMotionToolsLib.phantoms.spine_shape import SpineShape
 
 # The part of the body between the picture's top and bottom edge, in the AASCE radiographs about C6 to S2.
 PICTURE_HEIGHT_MM = (430.0, 560.0)
-METAL_SHARE, MARKER_SHARE, COLLIMATION_SHARE = 0.15, 0.35, 0.15
+METAL_SHARE = 0.15
+# How hard the pictures are, and in what share of them. "plain": every vertebra shows. "faint": thick patients, poor
+# exposure, bowel gas, motion. "hidden": stretches, often an end, that only continuity and counting tell.
+DEGREES = {"plain": 0.35, "faint": 0.3, "hidden": 0.35}
 
 
 @dataclass(frozen=True)
@@ -30,32 +35,56 @@ class RadiographPhantom:
     pixel_spacing_mm: tuple[float, float]
 
 
+def degree_of(seed: int) -> str:
+    """The degree of hardness that a phantom of this seed has among others."""
+    return str(np.random.default_rng([seed, 23]).choice(list(DEGREES), p=list(DEGREES.values())))
+
+
 def radiograph_phantom(
-    shape: SpineShape, seed: int, size: tuple[int, int] = (512, 256), implants: bool | None = None
+    shape: SpineShape,
+    seed: int,
+    size: tuple[int, int] = (512, 256),
+    implants: bool | None = None,
+    degree: str = "plain",
 ) -> RadiographPhantom:
     """A radiograph of `shape` on a grid of `size` (rows, columns); everything but the corners follows from `seed`.
 
     A grid whose aspect is not the shape's squeezes the picture, as the networks' input does. `implants`: with screws
-    and rods (None: in 15 % of the seeds).
+    and rods (None: in 15 % of the seeds). `degree`: one of `DEGREES`.
     """
-    rng = np.random.default_rng([seed, 17])
+    rng, hard = np.random.default_rng([seed, 17]), np.random.default_rng([seed, 19])
     height_mm = rng.uniform(*PICTURE_HEIGHT_MM)
     spacing_mm = (height_mm / size[0], height_mm * shape.aspect / size[1])
     canvas = anatomy.Canvas.empty(size, spacing_mm)
     spine = _spine(shape, height_mm, rng)
     bone = rng.uniform(0.5, 1.5)  # osteopenic to dense, thick to thin patient
+    hardness = {"plain": 0.0, "faint": hard.uniform(0.2, 1), "hidden": hard.uniform(0.05, 0.7)}[degree]
+    look = anatomy.PLAIN
+    if hardness:
+        spine = replace(spine, rotation=np.clip(spine.rotation * hard.uniform(0.8, 1.6), -0.9, 0.9))
+        look = anatomy.Look(*hard.uniform(0.4, 1.5, 5))
 
     anatomy.add_trunk(canvas, spine, rng)
-    anatomy.add_shoulders(canvas, spine, rng)
-    anatomy.add_ribs(canvas, spine, rng)
-    anatomy.add_neighbours(canvas, spine, bone, rng)
+    bones = anatomy.Canvas(np.zeros_like(canvas.attenuation), canvas.y, canvas.x)
+    anatomy.add_shoulders(bones, spine, rng)
+    anatomy.add_ribs(bones, spine, rng)
+    anatomy.add_neighbours(bones, spine, bone, rng, look)
     visible = _visibility(rng)
     for level in range(17):
         strength = bone * visible[level] * rng.uniform(0.85, 1.15)
-        anatomy.add_vertebra(canvas, spine, spine.corners[level], spine.rotation[level], level, strength, rng)
+        anatomy.add_vertebra(bones, spine, spine.corners[level], spine.rotation[level], level, strength, rng, look)
+    if degree == "hidden":
+        for part in hardships.draw_hidden(hard):
+            veil = hardships.veil(canvas, spine, part, hard)
+            bones.attenuation *= 1 - veil
+            canvas.attenuation += part.density * veil
+    canvas.attenuation += bones.attenuation * (1 - 0.4 * hardness * hard.random())
+    if hardness:
+        hardships.add_clutter(canvas, spine, hardness, hard)
     if rng.random() < METAL_SHARE if implants is None else implants:
         anatomy.add_implants(canvas, spine, rng)
-    return RadiographPhantom(_expose(canvas, rng), shape.corners_px(size), spacing_mm)
+    cover = (lambda gray: hardships.cover_ends(gray, spine, canvas, hard)) if degree == "hidden" else None
+    return RadiographPhantom(expose(canvas, rng, hardness, hard, cover), shape.corners_px(size), spacing_mm)
 
 
 def _spine(shape: SpineShape, height_mm: float, rng: np.random.Generator) -> anatomy.Spine:
@@ -77,64 +106,3 @@ def _visibility(rng: np.random.Generator) -> np.ndarray:
         middle, width = rng.choice([rng.uniform(-1, 4), rng.uniform(0, 17), rng.uniform(12, 17)]), rng.uniform(1.0, 3.0)
         visible -= rng.uniform(0.3, 0.75) * np.exp(-0.5 * ((np.arange(17) - middle) / width) ** 2)
     return visible
-
-
-def _expose(canvas: anatomy.Canvas, rng: np.random.Generator) -> np.ndarray:
-    """Attenuation -> 8-bit picture: scatter, blur, quantum noise, exposure, tone, collimation, marker."""
-    rows, columns = canvas.attenuation.shape
-    dy, dx = canvas.spacing_mm
-    blur_mm = rng.uniform(0.25, 1.1)
-    att = ndimage.gaussian_filter(canvas.attenuation, (blur_mm / dy, blur_mm / dx))
-    coarse = _slow_noise(rng, att.shape, 8) * rng.uniform(0, 0.35) + _slow_noise(rng, att.shape, 30) * rng.uniform(
-        0, 0.1
-    )
-    att += coarse
-    if rng.random() < 0.5:  # equalized display: slow changes reduced, as most viewers and slot scanners do
-        slow = ndimage.zoom(ndimage.gaussian_filter(att[::8, ::8], (rows / 80, columns / 40)), 8, order=1)
-        slow = np.pad(slow, ((0, max(0, rows - slow.shape[0])), (0, max(0, columns - slow.shape[1]))), mode="edge")
-        att = att - rng.uniform(0.3, 0.8) * slow[:rows, :columns]
-    middle = np.median(att[:, columns // 4 : -columns // 4])
-    # Fewer quanta behind more tissue: the noise grows with the square root of what is absorbed.
-    grain = rng.uniform(0.01, 0.09) * np.exp(np.clip((att - middle) / 2, -1.5, 1.5))
-    noise = rng.standard_normal(att.shape, dtype=np.float32)
-    if rng.random() < 0.5:
-        noise = ndimage.gaussian_filter(noise, 0.7) * 2.0
-    att = att + grain * noise
-
-    low, high = np.percentile(att, (rng.uniform(0, 6), rng.uniform(97.5, 99.9)))
-    gray = np.clip((att - low) / max(high - low, 1e-3), 0, 1) ** rng.uniform(0.6, 1.6)
-    gray = rng.uniform(0, 0.15) + gray * rng.uniform(0.65, 0.85)
-    if rng.random() < COLLIMATION_SHARE:
-        _collimate(gray, canvas, rng)
-    if rng.random() < MARKER_SHARE:
-        _mark_side(gray, rng)
-    return np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)
-
-
-def _slow_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
-    """Smooth noise of standard deviation about 1, `cells` bumps high."""
-    small = rng.standard_normal((cells, max(2, cells // 2))).astype(np.float32)
-    zoom = (shape[0] / small.shape[0], shape[1] / small.shape[1])
-    return ndimage.zoom(small, zoom, order=1, grid_mode=True, mode="nearest")[: shape[0], : shape[1]]
-
-
-def _collimate(gray: np.ndarray, canvas: anatomy.Canvas, rng: np.random.Generator) -> None:
-    """Blank strips at the left and right edge, black or white, up to 8 % of the width."""
-    columns = gray.shape[1]
-    value = rng.choice([0.0, 1.0])
-    gray[:, : int(columns * rng.uniform(0, 0.08))] = value
-    gray[:, columns - int(columns * rng.uniform(0, 0.08)) :] = value
-
-
-def _mark_side(gray: np.ndarray, rng: np.random.Generator) -> None:
-    """A lead letter L or R, one to two per cent of the height, in an upper or lower corner."""
-    letter = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]], float)
-    if rng.random() < 0.5:
-        letter = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0], [1, 0, 1], [1, 0, 1]], float)
-    rows, columns = gray.shape
-    height = max(5, int(rows * rng.uniform(0.012, 0.03)))
-    stamp = ndimage.zoom(letter, (height / 5, height * 0.7 / 3), order=0)
-    r = int(rng.choice([rng.uniform(0.02, 0.12), rng.uniform(0.8, 0.95)]) * rows)
-    c = int(rng.choice([rng.uniform(0.02, 0.15), rng.uniform(0.75, 0.9)]) * columns)
-    part = gray[r : r + stamp.shape[0], c : c + stamp.shape[1]]
-    np.maximum(part, stamp[: part.shape[0], : part.shape[1]], out=part)

@@ -168,6 +168,20 @@ def add_ribs(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
         canvas.attenuation += (amount * rng.uniform(0.6, 1.3) * (0.6 * marrow + 0.5 * cortex)).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Look:
+    """How strongly each part of a vertebra shows."""
+
+    body: float = 1.0
+    rim: float = 1.0
+    endplates: float = 1.0
+    pedicles: float = 1.0
+    processes: float = 1.0
+
+
+PLAIN = Look()
+
+
 def add_vertebra(
     canvas: Canvas,
     spine: Spine,
@@ -176,6 +190,7 @@ def add_vertebra(
     level: int,
     strength: float,
     rng: np.random.Generator,
+    look: Look = PLAIN,
 ) -> None:
     """One vertebra: body with cortex and endplates, pedicles, spinous and transverse processes.
 
@@ -195,12 +210,13 @@ def add_vertebra(
     sides = np.minimum(_inside_edge(y, x, ur, lr, 0.16 * half_width), _inside_edge(y, x, ll, ul, 0.16 * half_width))
     depth = np.minimum(np.minimum(top, bottom), sides)
     solid = np.clip(depth + 0.5, 0, 1)
-    added = 0.2 * solid * (1 - 0.15 * np.clip(depth / half_height, 0, 1))
-    added += 0.14 * np.exp(-(((depth - 0.8) / 0.9) ** 2))
+    added = 0.2 * look.body * solid * (1 - 0.15 * np.clip(depth / half_height, 0, 1))
+    added += 0.14 * look.rim * np.exp(-(((depth - 0.8) / 0.9) ** 2))
     # An endplate that is not parallel to the beam shows its front and back rims apart.
     for edge in (top, bottom):
         apart = abs(rng.normal(0, 1.5))
-        added += 0.12 * solid * (np.exp(-(((edge - 0.8) / 0.9) ** 2)) + np.exp(-(((edge - 0.8 - apart) / 1.1) ** 2)))
+        rims = np.exp(-(((edge - 0.8) / 0.9) ** 2)) + np.exp(-(((edge - 0.8 - apart) / 1.1) ** 2))
+        added += 0.12 * look.endplates * solid * rims
 
     dy, dx = y - center[0], x - center[1]
     u = dx * right[1] + dy * right[0]  # to the right along the vertebra
@@ -212,7 +228,7 @@ def add_vertebra(
         # The pedicle that turns towards the midline also turns its narrow side to the beam.
         at = side * 0.62 * half_width * np.cos(rotation) + shift
         radius = np.sqrt(((u - at) / ring_x) ** 2 + ((w + 0.3 * half_height) / ring_y) ** 2)
-        added += 0.2 * np.exp(-(((radius - 1) * ring_x / 1.0) ** 2)) + 0.08 * (radius < 1)
+        added += look.pedicles * (0.2 * np.exp(-(((radius - 1) * ring_x / 1.0) ** 2)) + 0.08 * (radius < 1))
         # Transverse process: a bar pointing outwards from the pedicle.
         along = side * (u - at) - (6 if lumbar else 4)
         bar = (
@@ -220,13 +236,15 @@ def add_vertebra(
             & (along > 0)
             & (along < (19 if lumbar else 12))
         )
-        added += 0.13 * bar
+        added += 0.13 * look.processes * bar
     tip = shift * 2.0
     spinous = ((u - tip) / 3.2) ** 2 + ((w - 0.55 * half_height) / (0.55 * half_height + 2)) ** 2
-    added += 0.24 * np.clip(1.3 - spinous, 0, 1)
+    added += 0.24 * look.processes * np.clip(1.3 - spinous, 0, 1)
     for side in (-1, 1):  # laminae and articular processes
         facet = ((u - shift - side * 0.36 * half_width) / (0.16 * half_width)) ** 2
-        added += 0.1 * np.clip(1.3 - facet - ((w - 0.8 * half_height) / (0.5 * half_height)) ** 2, 0, 1)
+        added += (
+            0.1 * look.processes * np.clip(1.3 - facet - ((w - 0.8 * half_height) / (0.5 * half_height)) ** 2, 0, 1)
+        )
     view += (strength * added).astype(np.float32)
 
 
@@ -240,7 +258,7 @@ def _inside_edge(y, x, start: np.ndarray, end: np.ndarray, hollow_mm: float) -> 
     return (ex * dy - ey * dx) / length - 4 * hollow_mm * along * (1 - along)
 
 
-def add_neighbours(canvas: Canvas, spine: Spine, strength: float, rng: np.random.Generator) -> None:
+def add_neighbours(canvas: Canvas, spine: Spine, strength: float, rng: np.random.Generator, look: Look = PLAIN) -> None:
     """C7 to C2 above T1, the sacrum and pelvis below L5."""
     corners = spine.corners
     step = corners[0] - corners[1]
@@ -248,7 +266,8 @@ def add_neighbours(canvas: Canvas, spine: Spine, strength: float, rng: np.random
         shape = corners[0] - corners[0].mean(0)
         place = corners[0].mean(0) + number * step.mean(0) * 0.9
         visible = strength * rng.uniform(0.4, 1.0)
-        add_vertebra(canvas, spine, place + shape * (0.95**number), float(rng.normal(0, 0.1)), -number, visible, rng)
+        turned = float(rng.normal(0, 0.1))
+        add_vertebra(canvas, spine, place + shape * (0.95**number), turned, -number, visible, rng, look)
     right, down, half_width, half_height = spine.axes(16)
     below = spine.centers[16] + down * (half_height + 5)
     first = np.array([below - 1.05 * half_width * right, below + 1.05 * half_width * right])
@@ -297,15 +316,16 @@ def add_implants(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None
             if rng.random() < 0.75:
                 tip = head - side * 0.45 * half_width * right + 0.25 * half_height * down
                 line = head + np.linspace(0, 1, 60)[:, None] * (tip - head)
-                _add_wire(canvas, line, 2.2)
+                add_wire(canvas, line, 2.2)
                 canvas.add_ellipse(head, (4.5, 4.5), METAL, 1.0)
         heads = np.array(heads)
         rows = np.linspace(heads[0, 0] - 8, heads[-1, 0] + 8, 900)
         smooth = np.polyval(np.polyfit(heads[:, 0], heads[:, 1], min(3, len(heads) - 1)), rows)
-        _add_wire(canvas, np.stack([rows, smooth], 1), 2.6)
+        add_wire(canvas, np.stack([rows, smooth], 1), 2.6)
 
 
-def _add_wire(canvas: Canvas, line: np.ndarray, radius_mm: float) -> None:
+def add_wire(canvas: Canvas, line: np.ndarray, radius_mm: float, amount: float = METAL) -> None:
+    """A wire of this radius along points (n, 2) that lie close together."""
     if (part := canvas.window(line, radius_mm + 2)) is None:
         return
     view, y, x = part
@@ -313,4 +333,4 @@ def _add_wire(canvas: Canvas, line: np.ndarray, radius_mm: float) -> None:
     if min(view.shape) < 2:
         return
     distance = near.distance_to(line - (y[0, 0], x[0, 0]))
-    np.maximum(view, view + METAL * np.clip(radius_mm - distance + 0.5, 0, 1).astype(np.float32), out=view)
+    view += amount * np.clip(radius_mm - distance + 0.5, 0, 1).astype(np.float32)
