@@ -10,10 +10,10 @@ import torch
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError, WeightsError
 from SpineMotionToolsLib.common.weights import load_contract, write_safetensors
+from SpineMotionToolsLib.common.winograd import WinogradConv
 from SpineMotionToolsLib.spinenet import inference, models, networks, training
 from SpineMotionToolsLib.spinenet.fast_networks import FastGrading, FastUpBlock, Maker, accelerated
 from SpineMotionToolsLib.spinenet.grades import HEADS
-from SpineMotionToolsLib.spinenet.winograd import WinogradConv
 from torch import nn
 
 from Testing.golden.seeded_weights import fill_torch

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from SpineMotionToolsLib.common.winograd import Product, WinogradConv
+
 from .grades import HEADS
 from .networks import BasicBlock, Bottleneck, DetectionNetwork, GradingNetwork, UpBlock
-from .winograd import Product, WinogradConv
 
 WINOGRAD_FROM_CHANNELS = 65  # of input or output; with 64 the direct way is as fast
 DECODED_AT_ONCE = 2
