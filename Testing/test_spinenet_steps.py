@@ -37,6 +37,16 @@ def test_resize_to_the_same_size_changes_nothing():
     assert resampling.resize_cubic(image, 21, 33) == pytest.approx(image, abs=1e-12)
 
 
+@pytest.mark.parametrize("size", [(1, 700), (223, 519), (431, 64)])
+def test_bilinear_resizing_is_pytorchs(size):
+    """Peaks of resized maps are compared with thresholds, so single precision's own errors belong to the result."""
+    import torch
+
+    image = np.random.default_rng(3).normal(size=(224, 224)).astype(np.float32)
+    want = torch.nn.functional.interpolate(torch.from_numpy(image)[None, None], size, mode="bilinear")[0, 0]
+    np.testing.assert_allclose(resampling.resize_bilinear(image, *size), want.numpy(), atol=2e-6)
+
+
 def test_integer_results_saturate():
     image = np.zeros((8, 8), dtype=np.uint8)
     image[:, 4:] = 255
@@ -84,6 +94,14 @@ def test_crossed_and_flat_polygons_overlap_nothing():
     assert polygons.overlap(SQUARE[[0, 2, 1, 3]], SQUARE) == 0
     assert not polygons.is_simple(np.array([[0, 0], [1, 1], [2, 2], [3, 3]]))
     assert polygons.is_simple(SQUARE)
+
+
+def test_a_quadrilateral_with_a_repeated_corner_is_a_triangle():
+    triangle = np.array([[10.0, 0], [10, 0], [0, 10], [0, 0]])
+    assert polygons.is_simple(triangle) and polygons.contains(triangle, np.array([2.0, 2.0]))
+    square = np.array([[10.0, 0], [10, 10], [0, 10], [0, 0]])
+    assert polygons.overlap(triangle, square) == pytest.approx(0.5)
+    assert not polygons.is_simple(np.array([[10.0, 0], [10, 0], [0, 10], [0, 10]]))
 
 
 @settings(deadline=None, max_examples=50)

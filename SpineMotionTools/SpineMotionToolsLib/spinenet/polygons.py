@@ -22,6 +22,8 @@ def is_simple(polygon: Polygon) -> bool:
     a, b, c, d = np.asarray(polygon, dtype=float)
     if not np.isfinite(polygon).all() or signed_area(polygon) == 0:
         return False
+    if any(np.array_equal(p, q) for p, q in ((a, b), (b, c), (c, d), (d, a))):
+        return True  # a corner given twice leaves a triangle
     return not (_touch(a, b, c, d) or _touch(b, c, d, a) or _folds_back(polygon))
 
 

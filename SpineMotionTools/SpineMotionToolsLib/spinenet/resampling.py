@@ -59,12 +59,14 @@ def resize_bilinear(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _bilinear_matrix(n: int, m: int) -> np.ndarray:
-    source = np.maximum((np.arange(m) + 0.5) * (n / m) - 0.5, 0.0)
+    scale = float(np.float32(n / m))  # PyTorch's positions are single precision, from a fused multiply-add
+    source = np.maximum(((np.arange(m) + 0.5) * scale - 0.5).astype(np.float32), 0)
     low = np.minimum(source.astype(np.int64), n - 1)
-    matrix = np.zeros((m, n))
-    matrix[np.arange(m), low] += 1 - (source - low)
-    matrix[np.arange(m), np.minimum(low + 1, n - 1)] += source - low
-    return matrix.astype(np.float32)
+    matrix = np.zeros((m, n), dtype=np.float32)
+    fraction = source - low.astype(np.float32)
+    matrix[np.arange(m), low] += 1 - fraction
+    matrix[np.arange(m), np.minimum(low + 1, n - 1)] += fraction
+    return matrix
 
 
 def rotation_about(angle_rad: float, centre: tuple[float, float]) -> np.ndarray:
