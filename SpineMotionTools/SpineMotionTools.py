@@ -211,12 +211,9 @@ class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
         lines += [html.escape(problem) for problem in model_state(entry.id).problems]
         return "<br>".join(lines)
 
-    def remoteSizeText(self, modelID):
-        """The size of a download as the server tells it."""
-        from SpineMotionToolsLib.common.model_store import remote_size
-
-        size = remote_size(modelID)
-        return _("an unknown number of MB") if size is None else _("{n} MB").format(n=max(1, round(size / 2**20)))
+    def downloadSizeText(self, size):
+        """The size of a download in bytes as text; None where the server does not tell it."""
+        return _("an unknown number of MB") if size is None else _("{n} MB").format(n=max(1, round(size / 1e6)))
 
     def checkHere(self):
         """What this Slicer is: versions of it and of the extensions, paths, and which weights are here."""

@@ -169,11 +169,74 @@ def test_names_of_cases_differ_on_every_system(names):
 
 def test_rows_survive_the_record(tmp_path):
     journal = Journal(tmp_path, "motion")
-    row = Row("a", "a.AIM", DONE, "grade 3", {"grade": 3}, ("careful",), "", "a/a.mrb", 1.5, {"bytes": 4})
+    row = Row("a", "a.AIM", DONE, "grade 3", {"grade": 3}, ("careful",), "", "a/a.mrb", ("a/a.dcm",), 1.5, {"bytes": 4})
     journal.add(row)
     assert rows_of(read_journal(tmp_path)) == [row]
     assert table_of([row, Row("b", "b.AIM", FAILED, error="broken")]).rows[1][:3] == ["b", "b.AIM", FAILED]
     assert summary([row, Row("b", "b", FAILED)]) == "1 of 2 cases done, 1 failed, 1 with warnings."
+
+
+# ---- scenes and DICOM added to what is done --------------------------------------------------------------------------
+@pytest.fixture
+def extras(monkeypatch):
+    """Scenes and DICOM files of made cases; what `refused` holds by kind cannot be made."""
+    refused = {}
+
+    def write_scene(system, name, path, folder, options):
+        if "scene" in refused:
+            raise refused["scene"]
+        (folder / f"{name}.mrb").write_text("scene", encoding="utf-8")
+        return folder / f"{name}.mrb"
+
+    def write_results(system, name, path, folder, options):
+        if "dicom" in refused:
+            raise refused["dicom"]
+        return [folder / "report.dcm"]
+
+    monkeypatch.setattr("SpineMotionToolsLib.batch.scenes.write_scene", write_scene)
+    monkeypatch.setattr(run.dicom_results, "write_results", write_results)
+    monkeypatch.setattr(run.dicom_results, "SYSTEMS", ("made",))
+    return refused
+
+
+def wanting(source, **options):
+    return {row.case: row for row in run.run_batch("made", source, source.parent / "out", **options)}
+
+
+def test_what_is_done_gets_the_scene_and_dicom_it_lacks_without_being_done_again(source, extras):
+    go(source)
+    Made.done = []
+    rows = wanting(source, scenes=True, dicom=True)
+    assert Made.done == []
+    assert (rows["two"].scene, rows["two"].dicom) == ("two/two.mrb", ("two/report.dcm",))
+    assert "two/report.dcm" in (source.parent / "out" / "cases.csv").read_text(encoding="utf-8")
+
+
+def test_a_python_without_scenes_does_not_do_cases_again(source, extras):
+    extras["scene"] = ImportError("no MRML classes")
+    wanting(source)
+    Made.done = []
+    assert wanting(source)["two"].warnings == ("short",)
+    assert Made.done == []
+
+
+def test_what_cannot_be_made_is_one_warning_and_goes_when_it_can(source, extras):
+    extras |= {"scene": OSError("no room"), "dicom": InputError("It is not DICOM.")}
+    for _ in range(2):
+        row = wanting(source, dicom=True)["two"]
+        assert row.warnings == (
+            "short",
+            "No scene was saved. no room",
+            "No DICOM results were written. It is not DICOM.",
+        )
+        assert row.status == DONE
+    extras.clear()
+    assert wanting(source, dicom=True)["two"].warnings == ("short",)
+
+
+def test_videos_have_no_dicom_results(tmp_path):
+    with pytest.raises(InputError, match="Videos have no DICOM results"):
+        run.run_batch("gait", tmp_path, tmp_path / "out", dicom=True)
 
 
 # ---- the child process -----------------------------------------------------------------------------------------------

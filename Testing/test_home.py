@@ -173,13 +173,52 @@ def test_the_self_test_passes(open_module, host):
     host.run_self_test()
 
 
-def test_nothing_is_downloaded_before_size_and_license_were_accepted(host, monkeypatch):
-    monkeypatch.setattr(type(host.logic), "remoteSizeText", lambda self, model_id: "390 MB")
+class Answered:
+    """A job whose answer is there at the next look; `started` keeps what was asked for."""
+
+    started: list[str] = []
+    error = remaining_s = None
+
+    def __init__(self, task, parameters, on_progress):
+        self.started.append(task)
+        self.result = {"bytes": 390_000_000} if task == "common.tasks:model_size" else {"paths": [], "text": "fit"}
+        self.result["good"] = True
+
+    def poll(self):
+        return True
+
+    def cancel(self):
+        pass
+
+    close = cancel
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_nothing_is_downloaded_before_size_and_license_were_accepted(host, monkeypatch, agreed):
+    """The size is asked for in a child process: a slow server does not stop the window."""
+    from SpineMotionToolsLib.common import jobs
+
+    monkeypatch.setattr(Answered, "started", [])
+    monkeypatch.setattr(jobs, "start_job", Answered)
     select(host, "spinenet-v2")
-    host.dialogs.answer(False)
+    host.dialogs.answer(agreed)
     host.click("downloadButton")
-    assert not host.widget.jobs.running
+    assert host.ui.downloadButton.text == "Cancel"
+    assert Answered.started == ["common.tasks:model_size"]
+    wait(host)
     (question,) = host.dialogs.texts("confirm")
     assert "390 MB" in question
     assert "non-commercial" in question
     assert "arXiv 2205.01683" in question
+    assert Answered.started[1:2] == (["common.tasks:download_model"] if agreed else [])
+
+
+def test_asking_for_the_size_can_be_cancelled(host, monkeypatch):
+    from SpineMotionToolsLib.common import jobs
+
+    monkeypatch.setattr(jobs, "start_job", Answered)
+    select(host, "spinenet-v2")
+    host.click("downloadButton")
+    host.click("downloadButton")
+    assert not host.widget.jobs.running
+    assert host.dialogs.texts("confirm") == []

@@ -54,6 +54,7 @@ class BatchPanel:
         self.models.setCurrent(node.model or f"{node.task.system}-starter")
         motion = node.task is BatchTask.MOTION
         ui.batchStackHeightLabel.visible = ui.batchStackHeightSpinBox.visible = motion
+        ui.batchDicomCheckBox.visible = not node.task.isVideo
         source, out = folderOf(node.inputFolder), folderOf(node.outputFolder)
         if not self.jobs.running:
             ready = os.path.isdir(source) and bool(out)
@@ -123,7 +124,7 @@ class BatchPanel:
             from SpineMotionToolsGui import dependencies
 
             dependencies.ensureInferencePackages()
-            if node.task in (BatchTask.GAIT, BatchTask.MOVEMENTS):
+            if node.task.isVideo:
                 ensureVideoPackages(flow=node.task is BatchTask.MOVEMENTS)
             options = {"device": node.device.value}
             if node.model:
@@ -136,6 +137,7 @@ class BatchPanel:
                 "out": folderOf(node.outputFolder),
                 "options": options,
                 "scenes": node.saveScenes,
+                "dicom": node.writeDicom and not node.task.isVideo,
                 "again": node.doAgain,
             }
             self.jobs.run(

@@ -29,6 +29,10 @@ class BatchTask(Enum):
         }[self.value]
 
     @property
+    def isVideo(self):
+        return self in (BatchTask.GAIT, BatchTask.MOVEMENTS)
+
+    @property
     def system(self):
         """The name of the task's weights in the catalogue."""
         return "spinenet" if self is BatchTask.SPINE else self.value
@@ -57,4 +61,5 @@ class SpineMotionToolsParameterNode:
     stackHeight: Annotated[int, WithinRange(1, 10000)] = 168
     device: BatchDevice = BatchDevice.AUTO
     saveScenes: bool = True
+    writeDicom: bool = False
     doAgain: bool = False

@@ -78,7 +78,27 @@ class ModelManager:
         return slicer.util.confirmOkCancelDisplay(text, windowTitle=_("License"))
 
     def onDownload(self):
-        self._withModel(self._ui.downloadButton, "common.tasks:download_model", self._downloadQuestion, {})
+        """Ask the server for the size in the background, then the user for consent, then fetch."""
+        if self._jobs.running:
+            self._jobs.cancel()
+            return
+        with slicer.util.tryWithErrorDisplay(_("The model was not added."), waitCursor=False):
+            from SpineMotionToolsLib.common.catalogue import find_model
+            from SpineMotionToolsLib.common.jobs import start_job
+
+            entry = find_model(self._selected())
+            self._jobs.run(
+                self._ui.downloadButton,
+                _("Asking how large {title} is").format(title=entry.title),
+                lambda onProgress: start_job("common.tasks:model_size", {"model_id": entry.id}, onProgress),
+                lambda result: self._onSize(entry, result["bytes"]),
+            )
+
+    def _onSize(self, entry, size):
+        question = _("Download {size} from {source} under this license?").format(
+            size=self._module.logic.downloadSizeText(size), source=entry.source
+        )
+        self._get(entry, self._ui.downloadButton, "common.tasks:download_model", question, {})
 
     def onAddFile(self):
         self._add(
@@ -93,25 +113,23 @@ class ModelManager:
         )
 
     def _add(self, button, choose):
-        source = "" if self._jobs.running else choose()
-        if source or self._jobs.running:
-            question = lambda entry: _("Use your copy under this license?")
-            self._withModel(button, "common.tasks:add_model_files", question, {"source": str(source)})
-
-    def _downloadQuestion(self, entry):
-        size = self._module.logic.remoteSizeText(entry.id)
-        return _("Download {size} from {source} under this license?").format(size=size, source=entry.source)
-
-    def _withModel(self, button, task, question, parameters):
         if self._jobs.running:
             self._jobs.cancel()
             return
-        with slicer.util.tryWithErrorDisplay(_("The model was not added."), waitCursor=False):
+        source = choose()
+        if source:
             from SpineMotionToolsLib.common.catalogue import find_model
+
+            question = _("Use your copy under this license?")
+            entry = find_model(self._selected())
+            self._get(entry, button, "common.tasks:add_model_files", question, {"source": str(source)})
+
+    def _get(self, entry, button, task, question, parameters):
+        """Start the job that brings a set's files, if the user agrees."""
+        with slicer.util.tryWithErrorDisplay(_("The model was not added."), waitCursor=False):
             from SpineMotionToolsLib.common.jobs import start_job
 
-            entry = find_model(self._selected())
-            if not self._agreed(entry, question(entry)):
+            if not self._agreed(entry, question):
                 return
             parameters = {"model_id": entry.id, "accept_license": True, **parameters}
             self._jobs.run(

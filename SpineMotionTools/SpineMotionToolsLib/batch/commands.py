@@ -12,6 +12,7 @@ SOME_FAILED = 3
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add one command a system."""
+    from SpineMotionToolsLib.batch.dicom import SYSTEMS
     from SpineMotionToolsLib.batch.systems import TASKS
 
     for name, task in TASKS.items():
@@ -23,6 +24,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument("--model", default="", metavar="WHICH", help="catalogue id, file or folder of weights")
         parser.add_argument("--again", action="store_true", help="do cases again that are done")
         parser.add_argument("--no-scenes", action="store_true", help="save no Slicer scenes (.mrb)")
+        if name in SYSTEMS:
+            parser.add_argument(
+                "--dicom", action="store_true", help="also DICOM segmentations and reports; cases must be DICOM"
+            )
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
         parser.add_argument("--threads", type=int, metavar="N")
         if name == "motion":
@@ -32,11 +37,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 def _run(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.batch.job import BatchJob
     from SpineMotionToolsLib.batch.journal import FAILED, TABLE_NAME, read_journal, rows_of, summary
+    from SpineMotionToolsLib.batch.run import NO_DICOM, NO_SCENE
 
     names = ("model", "device", "threads", "stack_height")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name, None)}
     parameters = {"task": options.task, "source": str(options.source.resolve()), "out": str(options.out.resolve())}
-    parameters |= {"options": chosen, "again": options.again, "scenes": not options.no_scenes}
+    dicom = getattr(options, "dicom", False)
+    parameters |= {"options": chosen, "again": options.again, "scenes": not options.no_scenes, "dicom": dicom}
     with progress_bar("batch") as progress:
         job = BatchJob(parameters, progress)
         try:
@@ -46,7 +53,10 @@ def _run(options: argparse.Namespace) -> int:
     rows = rows_of(read_journal(options.out))
     for row in rows:
         say(f"{row.case}: {row.error if row.status == FAILED else row.result}")
+        for warning in row.warnings:
+            if warning.startswith((NO_SCENE, NO_DICOM)):
+                say(f"{row.case}: {warning}")
     say(f"{summary(rows)} Table: {options.out / TABLE_NAME}")
     if any(row.made_from.get("starter") for row in rows):
         say("Starter models: not validated on patients.")
-    return SOME_FAILED if any(row.status == FAILED for row in rows) else 0
+    return SOME_FAILED if any(row.status == FAILED or (dicom and not row.dicom) for row in rows) else 0

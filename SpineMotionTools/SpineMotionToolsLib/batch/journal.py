@@ -21,8 +21,9 @@ DONE, FAILED = "done", "failed"
 class Row:
     """What became of one case.
 
-    `result` is one line for people, `values` named numbers with units in their names, `made_from` the file's size and
-    time and all that decides about the numbers: an equal one on the next run keeps the row.
+    `result` is one line for people, `values` named numbers with units in their names, `scene` and `dicom` paths below
+    the results folder, `made_from` the file's size and time and all that decides about the numbers: an equal one on the
+    next run keeps the row.
     """
 
     case: str
@@ -33,13 +34,14 @@ class Row:
     warnings: tuple[str, ...] = ()
     error: str = ""
     scene: str = ""
+    dicom: tuple[str, ...] = ()
     seconds: float = 0.0
     made_from: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
         known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
-        return cls(**{**known, "warnings": tuple(known.get("warnings", ()))})
+        return cls(**{**known, **{name: tuple(known.get(name, ())) for name in ("warnings", "dicom")}})
 
 
 class Journal:
@@ -105,7 +107,7 @@ def rows_of(record: Mapping[str, Any]) -> list[Row]:
 def table_of(rows: Sequence[Row]) -> Table:
     """One row a case: status, result, the system's numbers, warnings and errors."""
     names = list(dict.fromkeys(name for row in rows for name in row.values))
-    columns = ["case", "file", "status", "result", *names, "warnings", "error", "scene", "seconds"]
+    columns = ["case", "file", "status", "result", *names, "warnings", "error", "scene", "dicom", "seconds"]
     cells = [
         [
             row.case,
@@ -116,6 +118,7 @@ def table_of(rows: Sequence[Row]) -> Table:
             " ".join(row.warnings),
             row.error,
             row.scene,
+            " ".join(row.dicom),
             row.seconds,
         ]
         for row in rows

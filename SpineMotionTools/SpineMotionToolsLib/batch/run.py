@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from SpineMotionToolsLib import __version__ as VERSION
+from SpineMotionToolsLib.batch import dicom as dicom_results
 from SpineMotionToolsLib.batch.journal import DONE, FAILED, Journal, Row
 from SpineMotionToolsLib.batch.systems import TASKS, Task
 from SpineMotionToolsLib.common.errors import (
@@ -24,6 +25,7 @@ from SpineMotionToolsLib.common.progress import Progress, no_progress
 
 CONCERNS_ALL = (Cancelled, DependencyError, OutputError, WeightsError)
 """These end a run: the next case would end the same way."""
+NO_SCENE, NO_DICOM = "No scene was saved.", "No DICOM results were written."
 
 
 def run_batch(
@@ -33,6 +35,7 @@ def run_batch(
     options: Mapping[str, Any] | None = None,
     *,
     scenes: bool = True,
+    dicom: bool = False,
     again: bool = False,
     crashed: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
@@ -40,20 +43,23 @@ def run_batch(
 ) -> list[Row]:
     """Run a task ("motion", "spine", "keypoints", "gait" or "movements") on every case in a folder, or on one file.
 
-    Each case gets a folder of its own below `out` with the same files as the system's own command, and with `scenes` a
-    Slicer scene; `cases.csv` and `report.html` list all. A case that fails is a row with its reason. Cases that are
-    done, from the same file with the same options, are kept unless `again`. `options`: see the tasks in `systems`;
-    `crashed` names cases that ended an earlier process, with the reason. Raises InputError when there are no cases,
-    WeightsError, DependencyError and OutputError for what concerns all of them.
+    Each case gets a folder of its own below `out` with the same files as the system's own command, with `scenes` a
+    Slicer scene, and with `dicom` the DICOM results of cases that are DICOM; `cases.csv` and `report.html` list all. A
+    case that fails is a row with its reason. Cases that are done, from the same file with the same options, are kept
+    unless `again`; what they lack of scene and DICOM is added. `options`: see the tasks in `systems`; `crashed` names
+    cases that ended an earlier process, with the reason. Raises InputError when there are no cases, WeightsError,
+    DependencyError and OutputError for what concerns all of them.
     """
     if task not in TASKS:
         raise InputError(f"The task {task!r} is unknown. Choose one of {', '.join(TASKS)}.")
+    if dicom and task not in dicom_results.SYSTEMS:
+        raise InputError("Videos have no DICOM results. Run the batch without them.")
     source, out = Path(source).expanduser().resolve(), Path(out).expanduser().resolve()
     cases = _named([case for case in TASKS[task].find(source) if not case[1].resolve().is_relative_to(out)])
     if not cases:
         raise InputError(f"{source} holds nothing to read. Choose the folder that holds the files.")
     journal = Journal(out, task)
-    one = _OneCase(journal, TASKS[task](dict(options or {}), source), source, dict(crashed or {}), again, scenes)
+    one = _OneCase(journal, TASKS[task](dict(options or {}), source), source, dict(crashed or {}), again, scenes, dicom)
     for number, (name, path) in enumerate(cases):
         part = _part(progress, number, len(cases), name)
         part(0, 1)
@@ -74,6 +80,7 @@ class _OneCase:
     crashed: dict[str, str]
     again: bool
     scenes: bool
+    dicom: bool
 
     def row(self, name: str, path: Path, progress: Progress) -> Row:
         """The earlier row if it still holds, else what becomes of the case now; raises what concerns all cases."""
@@ -84,11 +91,13 @@ class _OneCase:
         folder, started = self.journal.out / name, time.monotonic()
         try:
             row = replace(row, made_from={**_stamp(path), **self.task.request, "version": VERSION})
-            if kept := self._kept(row, folder):
-                return kept
             self.journal.begin(name)
+            if kept := self._kept(row, folder):
+                return self._with_files(kept, path)
             folder.mkdir(parents=True, exist_ok=True)
-            row = self._done(row, path, folder, progress)
+            work = self.task.run(name, path, folder, progress)
+            row = replace(row, status=DONE, result=work.result, values=work.values, warnings=tuple(work.warnings))
+            row = self._with_files(row, path)
         except CONCERNS_ALL:
             _remove_if_empty(folder)
             raise
@@ -106,23 +115,37 @@ class _OneCase:
     def _kept(self, row: Row, folder: Path) -> Row | None:
         """The row of an earlier run if it was made from the same file with the same options, and its files are here."""
         earlier = self.journal.rows.get(row.case)
-        if self.again or earlier is None or earlier.status != DONE or earlier.made_from != row.made_from:
-            return None
-        return earlier if folder.is_dir() and (earlier.scene or not self.scenes) else None
+        same = earlier is not None and earlier.status == DONE and earlier.made_from == row.made_from
+        return earlier if same and not self.again and folder.is_dir() else None
 
-    def _done(self, row: Row, path: Path, folder: Path, progress: Progress) -> Row:
-        work = self.task.run(row.case, path, folder, progress)
-        row = replace(row, status=DONE, result=work.result, values=work.values, warnings=tuple(work.warnings))
-        if not self.scenes:
-            return row
-        try:
-            return _with_scene(row, self.journal, self.task.system, path, self.task.options)
-        except ImportError:  # this Python has no MRML classes: Slicer makes the scene later
-            return row
-        except CONCERNS_ALL:
-            raise
-        except (SpineMotionError, OSError) as error:
-            return replace(row, warnings=(*row.warnings, f"No scene was saved. {error}"))
+    def _with_files(self, row: Row, path: Path) -> Row:
+        """The row of a case whose result lies in its folder, with the scene and the DICOM files that it lacks yet.
+
+        What cannot be made is a warning, in place of that of an earlier run.
+        """
+        system, options = self.task.system, self.task.options
+        if self.scenes and not row.scene:
+            row = _without(row, NO_SCENE)
+            try:
+                row = _with_scene(row, self.journal, system, path, options)
+            except ImportError:  # this Python has no MRML classes: Slicer makes the scene later
+                pass
+            except CONCERNS_ALL:
+                raise
+            except (SpineMotionError, OSError) as error:
+                row = replace(row, warnings=(*row.warnings, f"{NO_SCENE} {error}"))
+        if self.dicom and not row.dicom:
+            row = _without(row, NO_DICOM)
+            try:
+                written = dicom_results.write_results(system, row.case, path, self.journal.out / row.case, options)
+                row = replace(row, dicom=tuple(file.relative_to(self.journal.out).as_posix() for file in written))
+            except InputError as error:
+                row = replace(row, warnings=(*row.warnings, f"{NO_DICOM} {error}"))
+        return row
+
+
+def _without(row: Row, start: str) -> Row:
+    return replace(row, warnings=tuple(text for text in row.warnings if not text.startswith(start)))
 
 
 def _remove_if_empty(folder: Path) -> None:

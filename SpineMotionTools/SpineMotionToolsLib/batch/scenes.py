@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from SpineMotionToolsLib.batch import saved
+from SpineMotionToolsLib.batch.dicom import find_images
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.common.files import safe_name
 
 
 def scene_file(name: str, folder: Path) -> Path:
@@ -30,14 +30,13 @@ def write_scene(system: str, name: str, source: Path, folder: Path, options: Map
 
 
 def _motion(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
-    from SpineMotionToolsLib.motion.derivatives import result_name
     from SpineMotionToolsLib.motion.inputs import read_scan
-    from SpineMotionToolsLib.motion.results import MotionResult
     from SpineMotionToolsLib.scene import motion
 
-    result = MotionResult.from_json(_json(folder / result_name(name)))
+    result = saved.motion_result(name, folder)
     scan = read_scan(source)
     volume = motion.add_scan(scene, scan.array, scan.ijk_to_ras, name, scan.unit, scan.calibration)
+    _refer_to_images(volume, "motion", source, options)
     motion.show_result(scene, volume, result)
     motion.show_stack_boxes(scene, volume, result)
 
@@ -46,13 +45,13 @@ def _spine(scene: Any, name: str, source: Path, folder: Path, options: Mapping[s
     from dataclasses import replace
 
     from SpineMotionToolsLib.scene import nodes, spinenet
-    from SpineMotionToolsLib.spinenet.batch import RESULT_NAME
     from SpineMotionToolsLib.spinenet.inputs import read_voxels
-    from SpineMotionToolsLib.spinenet.results import Spine
 
-    spine = Spine.from_json(_json(folder / RESULT_NAME))
+    spine = saved.spine(folder)
     voxels = read_voxels(source, options.get("series", ""))[0]
-    shown = spinenet.show_spine(scene, spinenet.add_scan(scene, replace(voxels, name=name)), spine)
+    volume = spinenet.add_scan(scene, replace(voxels, name=name))
+    _refer_to_images(volume, "spine", source, options)
+    shown = spinenet.show_spine(scene, volume, spine)
     nodes.set_attribute(shown.result, "Model", options.get("model") or "spinenet-starter")  # for updates
 
 
@@ -62,20 +61,18 @@ def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mappi
     import numpy as np
 
     from SpineMotionToolsLib.common.volumes import Volume
-    from SpineMotionToolsLib.keypoints.inputs import read_radiograph
-    from SpineMotionToolsLib.keypoints.session import Session
     from SpineMotionToolsLib.scene import spinenet
     from SpineMotionToolsLib.scene.keypoints import KeypointNodes
     from SpineMotionToolsLib.scene.keypoints_picture import PictureOptions, find_picture
 
-    record = _json(folder / f"{safe_name(name)}-session.json")
-    turns = {turn: bool(options.get(turn)) for turn in ("mirrored", "upside_down", "inverted")}
-    radiograph = read_radiograph(source, **turns)
-    reading = Session.from_json(record, radiograph).reading
+    session = saved.keypoint_session(name, source, folder, options)
+    reading = session.reading
     row, column = reading.scale.factors
     # As Slicer shows a file without a position in the patient: first row on top, the patient's right on the left.
     matrix = np.diag([-column, -row, 1.0, 1.0])
-    volume = spinenet.add_scan(scene, Volume(radiograph.image[np.newaxis], matrix, name))
+    volume = spinenet.add_scan(scene, Volume(session.radiograph.image[np.newaxis], matrix, name))
+    if not any(reading.turned):
+        _refer_to_images(volume, "keypoints", source, options)
     known = PictureOptions(
         inverted=False,
         pixel_size_known=reading.scale.unit == "mm",
@@ -86,20 +83,25 @@ def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mappi
     if reading.region != (0, 0, *reading.size):
         picture = replace(picture, region=reading.region)
     nodes = KeypointNodes.create(scene, volume)
-    nodes.store(picture, record)
+    nodes.store(picture, session.to_json())
     nodes.show(reading, picture)
 
 
-def _gait(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
-    from SpineMotionToolsLib.gait.results import GaitResult
+def _refer_to_images(volume: Any, system: str, source: Path, options: Mapping[str, Any]) -> None:
+    """Note the DICOM images as Slicer does when it loads them, so that what is corrected can go back to their study."""
+    try:
+        images = find_images(system, source, options)
+    except InputError:  # not DICOM
+        return
+    volume.SetAttribute("DICOM.instanceUIDs", " ".join(str(header.SOPInstanceUID) for header in images.headers))
 
-    _video(scene, name, source, GaitResult.from_json(_json(folder / f"{safe_name(source.stem)}.json")))
+
+def _gait(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
+    _video(scene, name, source, saved.gait_result(source, folder))
 
 
 def _movements(scene: Any, name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> None:
-    from SpineMotionToolsLib.movements.results import MovementResult
-
-    _video(scene, name, source, MovementResult.from_json(_json(folder / f"{safe_name(name)}.json")))
+    _video(scene, name, source, saved.movement_result(name, folder))
 
 
 def _video(scene: Any, name: str, source: Path, result: Any) -> None:
@@ -110,10 +112,3 @@ def _video(scene: Any, name: str, source: Path, result: Any) -> None:
 
 
 WRITERS = {"motion": _motion, "spine": _spine, "keypoints": _keypoints, "gait": _gait, "movements": _movements}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} is missing or damaged. Run the batch again for this case.") from error

@@ -83,8 +83,10 @@ class Motion(Task):
     def find(source: Path) -> list[tuple[str, Path]]:
         from SpineMotionToolsLib.motion import legacy
         from SpineMotionToolsLib.motion.batch import collect_files
+        from SpineMotionToolsLib.motion.discovery import scan_files
 
-        return [(legacy.scan_name(path), path) for path in collect_files([source])[0]]
+        files = [*scan_files(source), *_series_below(source)] if source.is_dir() else collect_files([source])[0]
+        return [(legacy.scan_name(path), path) for path in files]
 
     def run(self, name: str, path: Path, folder: Path, progress: Progress) -> Work:
         from SpineMotionToolsLib.motion.batch import write_scan
@@ -241,6 +243,14 @@ class Movements(Task):
 
 
 TASKS: dict[str, type[Task]] = {each.system: each for each in (Motion, Spine, Keypoints, Gait, Movements)}
+
+
+def _series_below(source: Path) -> list[Path]:
+    """Every folder, from `source` down, that directly holds DICOM files."""
+    from SpineMotionToolsLib.common.dicom_source import is_dicom
+
+    folders = [source, *sorted(path for path in source.rglob("*") if path.is_dir())]
+    return [folder for folder in folders if any(path.is_file() and is_dicom(path) for path in folder.iterdir())]
 
 
 def _videos(source: Path) -> list[tuple[str, Path]]:

@@ -13,7 +13,7 @@ def run(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict
     from SpineMotionToolsLib.batch.journal import FAILED
     from SpineMotionToolsLib.batch.run import run_batch
 
-    names = ("options", "scenes", "again", "crashed")
+    names = ("options", "scenes", "dicom", "again", "crashed")
     chosen = {name: parameters[name] for name in names if name in parameters}
     rows = run_batch(parameters["task"], parameters["source"], parameters["out"], **chosen, progress=progress)
     return {"rows": len(rows), "failed": sum(row.status == FAILED for row in rows)}

@@ -79,6 +79,13 @@ class DicomSource:
         return min(placed, key=lambda frame: abs(frame.distance_mm(position_ras)))
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its content, or by its name."""
+    with path.open("rb") as stream:
+        head = stream.read(132)
+    return head[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
+
+
 def read_source(files: Iterable[Path | str]) -> DicomSource:
     """The headers of the DICOM files that a result was read from.
 

@@ -20,12 +20,13 @@ from SpineMotionToolsLib.common.files import output_error, sha256_of_file
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 
 TIMEOUT_S = 60
+SIZE_TIMEOUT_S = 15  # somebody waits for the question
 BLOCK_BYTES = 256 * 1024
 
 
 def remote_length(url: str) -> int | None:
     """The size in bytes that the server states for a URL, None when it states none. Raises WeightsError."""
-    with _failure_as_sentence(url), _open(url, {}, "HEAD") as response:
+    with _failure_as_sentence(url), _open(url, {}, "HEAD", SIZE_TIMEOUT_S) as response:
         return _length(response)
 
 
@@ -94,11 +95,11 @@ def _continue(url: str, part: Path, tag: Path, what: str, size: int | None, max_
             raise ConnectionError(f"the connection ended after {done} of {total} bytes")
 
 
-def _open(url: str, headers: dict[str, str], method: str = "GET") -> Any:
+def _open(url: str, headers: dict[str, str], method: str = "GET", timeout_s: float = TIMEOUT_S) -> Any:
     _check_url(url)
     agent = f"SpineMotionTools/{SpineMotionToolsLib.__version__}"
     request = urllib.request.Request(url, headers={"User-Agent": agent, **headers}, method=method)
-    response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    response = urllib.request.urlopen(request, timeout=timeout_s)
     _check_url(response.geturl())  # after redirects
     return response
 

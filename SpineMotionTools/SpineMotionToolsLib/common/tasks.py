@@ -1,4 +1,5 @@
-"""Tasks that every system can use: check this computer, download a model, add the user's own files of one.
+"""Tasks that every system can use: check this computer, download a model, add the user's own files of one, reduce a
+video for display.
 
 They run in a child process, where a broken PyTorch does no harm and a slow connection blocks nothing.
 """
@@ -55,6 +56,16 @@ def torch_check(parameters: dict[str, Any], progress: Progress = no_progress) ->
     }
 
 
+def model_size(parameters: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
+    """What a download of a set of weights would fetch (`model_store.remote_size`).
+
+    Parameters: "model_id". Returns {"bytes": number, or None when the server does not say}.
+    """
+    from SpineMotionToolsLib.common.model_store import remote_size
+
+    return {"bytes": remote_size(parameters["model_id"])}
+
+
 def download_model(parameters: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
     """Fetch a set of weights (`model_store.download`).
 
@@ -74,6 +85,19 @@ def add_model_files(parameters: dict[str, Any], progress: Progress = no_progress
 
     model_id, source = parameters["model_id"], parameters["source"]
     return {"paths": model_store.add_files(model_id, source, parameters["accept_license"], progress)}
+
+
+def preview_video(parameters: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
+    """Decode the frames of a video that are shown (`video_preview.write_preview`).
+
+    Parameters: "video" (path of a file, or of a folder of pictures). The frames lie in the job's temporary folder.
+    """
+    from SpineMotionToolsLib.common.video import open_video
+    from SpineMotionToolsLib.common.video_preview import write_preview
+
+    path = parameters["video"]
+    file = Path(tempfile.mkdtemp(prefix="preview-")) / "frames.npy"
+    return write_preview(open_video(path), path, file, progress)
 
 
 def _try_device(torch: Any, name: str) -> dict[str, Any]:

@@ -8,11 +8,10 @@ import numpy as np
 
 from SpineMotionToolsLib.common.dicom_objects import own_code
 from SpineMotionToolsLib.common.dicom_report import LEFT, RIGHT, Choice, Group, Line, Number, Site, write_report
-from SpineMotionToolsLib.common.dicom_source import NOT_DICOM, DicomSource, Frame, read_source
+from SpineMotionToolsLib.common.dicom_source import NOT_DICOM, DicomSource, Frame, is_dicom, read_source
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.spine_codes import Code, disc_code, vertebra_code
 from SpineMotionToolsLib.keypoints.curves import Curve
-from SpineMotionToolsLib.keypoints.inputs import is_dicom
 from SpineMotionToolsLib.keypoints.radiograph import in_source
 from SpineMotionToolsLib.keypoints.results import Reading
 

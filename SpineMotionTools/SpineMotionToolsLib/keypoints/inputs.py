@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from SpineMotionToolsLib.common.dicom_source import is_dicom
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.keypoints.radiograph import SMALLEST_SIDE_PX, Radiograph, Scale
 
@@ -324,13 +325,6 @@ def _check_size(shape: tuple[int, ...], name: str) -> None:
             f"{name} has {shape[1]} x {shape[0]} pixels; a spine cannot be read from fewer than "
             f"{SMALLEST_SIDE_PX} on a side. Export the radiograph in full resolution."
         )
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its content, or by its name."""
-    with path.open("rb") as stream:
-        head = stream.read(132)
-    return head[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
 
 
 @contextmanager
