@@ -98,7 +98,8 @@ def test_crossed_and_flat_polygons_overlap_nothing():
 
 def test_a_quadrilateral_with_a_repeated_corner_is_a_triangle():
     triangle = np.array([[10.0, 0], [10, 0], [0, 10], [0, 0]])
-    assert polygons.is_simple(triangle) and polygons.contains(triangle, np.array([2.0, 2.0]))
+    assert polygons.is_simple(triangle)
+    assert polygons.contains(triangle, np.array([2.0, 2.0]))
     square = np.array([[10.0, 0], [10, 10], [0, 10], [0, 0]])
     assert polygons.overlap(triangle, square) == pytest.approx(0.5)
     assert not polygons.is_simple(np.array([[10.0, 0], [10, 0], [0, 10], [0, 10]]))
