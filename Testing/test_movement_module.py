@@ -198,7 +198,7 @@ def test_sample_data_has_both_videos(host, app, scene, name):
 
 
 def test_long_videos_stay_within_the_budget():
-    from SpineMotionToolsLib.scene.video import BUDGET_BYTES, display_plan
+    from SpineMotionToolsLib.common.video_preview import BUDGET_BYTES, display_plan
 
     for seconds in (1, 60, 600, 3600):
         count = 30 * seconds

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SpineMotionToolsLib.common.errors import InputError
@@ -220,7 +219,9 @@ def _with_region(picture: Picture, volume_node, region_node) -> Picture:
     bounds = np.zeros(6)
     region_node.GetRASBounds(bounds)
     corners = np.array([[bounds[x], bounds[2 + y], bounds[4 + z]] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-    inside = np.clip(picture.from_ras(volume_node, _from_world(volume_node, corners)), 0, np.array(picture.size) - 1)
+    inside = np.clip(
+        picture.from_ras(volume_node, nodes.from_world(volume_node, corners)), 0, np.array(picture.size) - 1
+    )
     first, last = np.floor(inside.min(0)).astype(int), np.ceil(inside.max(0)).astype(int)
     rows, columns = (int(value) for value in last - first + 1)
     if min(rows, columns) < 2:
@@ -243,15 +244,3 @@ def add_region_box(scene, volume_node, picture: Picture, region: tuple[int, int,
     box.GetDisplayNode().SetHandlesInteractive(False)
     nodes.mark_result(box, volume_node, "keypoints region")
     return box
-
-
-def _from_world(volume_node, points_ras: np.ndarray) -> np.ndarray:
-    """(N, 3) points in world RAS, mm, in the volume's own RAS."""
-    import slicer
-
-    parent = volume_node.GetParentTransformNode()
-    if parent is None:
-        return np.asarray(points_ras, float)
-    transform = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, parent, transform)
-    return np.array([transform.TransformPoint(*point) for point in points_ras])

@@ -44,15 +44,23 @@ def ijk_to_ras(volume_node) -> np.ndarray:
 
 def to_world(node, points_ras: np.ndarray) -> np.ndarray:
     """(N, 3) points in the node's own RAS mm as world RAS mm, through its parent transform (also a nonlinear one)."""
+    return _transformed(node.GetParentTransformNode(), None, points_ras)
+
+
+def from_world(node, points_ras: np.ndarray) -> np.ndarray:
+    """(N, 3) points in world RAS mm in the node's own RAS mm."""
+    return _transformed(None, node.GetParentTransformNode(), points_ras)
+
+
+def _transformed(source, target, points_ras: np.ndarray) -> np.ndarray:
     import slicer
 
     points = np.asarray(points_ras, dtype=np.float64).reshape(-1, 3)
-    parent = node.GetParentTransformNode()
-    if parent is None:
+    if source is None and target is None:
         return points.copy()
     transform = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, transform)
-    return np.array([transform.TransformPoint(*point) for point in points])
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, transform)
+    return np.array([transform.TransformPoint(*point) for point in points]).reshape(-1, 3)
 
 
 def array_of(volume_node) -> np.ndarray:

@@ -6,7 +6,7 @@ and not mirrored. One pixel of the original is 1 mm: pixel (x, y) of the origina
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,13 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from SpineMotionToolsLib.common.progress import Progress, no_progress
+from SpineMotionToolsLib.common.video_preview import ReducedFrame, read_preview, record_of, reduced_frames
 from SpineMotionToolsLib.scene import nodes
 
 if TYPE_CHECKING:
     from SpineMotionToolsLib.common.video import FrameVideo, Video
 
 VIDEO_ATTRIBUTE = nodes.ATTRIBUTE_PREFIX + "Video"
-BUDGET_BYTES = 128 * 2**20  # of all reduced frames of one video
-SIDES_PX = (480, 400, 320)  # longest side of a reduced frame; smaller for long videos
-FASTEST_HZ, SLOWEST_HZ = 15.0, 5.0  # reduced frames a second; fewer than 5 only in very long videos
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class SceneVideo:
 
     def to_pixels(self, points_ras: np.ndarray) -> np.ndarray:
         """(n,2) pixels of the original of (n,3) world points in mm; depth is left out."""
-        points = np.asarray(points_ras, np.float64).reshape(-1, 3)
+        points = nodes.from_world(self.volume, points_ras)
         homogeneous = np.column_stack([points, np.ones(len(points))])
         shown = (homogeneous @ np.linalg.inv(nodes.ijk_to_ras(self.volume)).T)[:, :2]
         return (shown + 0.5) * self._scale() - 0.5
@@ -91,32 +89,36 @@ def add_video(scene, video: Video, path: Path | str, name: str, progress: Progre
 
     Raises InputError when no frame can be decoded. When `progress` raises, the scene stays as it was.
     """
-    from SpineMotionToolsLib.common.errors import InputError
+    return _add(scene, name, reduced_frames(video, progress), lambda shown: record_of(video, path, shown))
 
-    step, side = display_plan(len(video), video.frame_rate_hz, (video.width_px, video.height_px))
+
+def add_preview(scene, made: Mapping[str, Any], name: str) -> SceneVideo:
+    """As `add_video`, from the frames that a child process decoded (`common.tasks.preview_video`)."""
+    return _add(scene, name, read_preview(made), lambda shown: {**made["record"], "shown_frames": shown})
+
+
+def _add(scene, name: str, frames: Iterable[ReducedFrame], record_of_shown) -> SceneVideo:
     name = scene.GenerateUniqueName(name)
-    sequence = _new_sequence(scene, name, _record(video, path, []))
+    record = record_of_shown([])
+    size = np.array([record["width_px"], record["height_px"]])
+    sequence = _new_sequence(scene, name, record)
     volume = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", f"{name} frame")
-    frames = []
+    shown: list[int] = []
     try:
-        numbers = range(0, len(video), step)
-        for frame in video.frames(numbers):
-            picture = frame.reduced(side)
-            scale = np.array([video.width_px / picture.shape[1], video.height_px / picture.shape[0]])
-            set_picture(volume, picture, scale)
+        for frame in frames:
+            set_picture(volume, frame.picture, size / frame.picture.shape[1::-1])
             sequence.SetDataNodeAtValue(volume, f"{frame.time_s:.3f}")
-            frames.append(frame.number)
-            progress(len(frames), len(numbers), f"{frame.time_s:.0f} s")
-        if not frames:
-            raise InputError(f"{video.name} holds no frame that can be decoded. Copy or export the video again.")
+            shown.append(frame.number)
     except BaseException:
         scene.RemoveNode(volume)
         scene.RemoveNode(sequence)
         raise
-    nodes.set_attribute(sequence, "Video", _record(video, path, frames))
-    browser = _browse(scene, sequence, volume, video.frame_rate_hz / step)
+    record = record_of_shown(shown)
+    nodes.set_attribute(sequence, "Video", record)
+    step = shown[1] - shown[0] if len(shown) > 1 else 1
+    browser = _browse(scene, sequence, volume, record["frame_rate_hz"] / step)
     nodes.put_in_case_folder(scene, sequence, (browser, volume))
-    return SceneVideo(sequence, browser, volume, tuple(frames), (video.width_px, video.height_px))
+    return SceneVideo(sequence, browser, volume, tuple(shown), tuple(int(side) for side in size))
 
 
 def _new_sequence(scene, name: str, record: dict[str, Any]):
@@ -128,33 +130,6 @@ def _new_sequence(scene, name: str, record: dict[str, Any]):
     sequence.SetIndexUnit("s")
     nodes.set_attribute(sequence, "Video", record)
     return scene.AddNode(sequence)
-
-
-def _record(video: Video, path: Path | str, frames: list[int]) -> dict[str, Any]:
-    """What the sequence keeps of the original: where and what it is, and nothing that its file says about people."""
-    return {
-        "path": str(Path(path).absolute()),
-        "width_px": video.width_px,
-        "height_px": video.height_px,
-        "frame_count": len(video),
-        "frame_rate_hz": video.frame_rate_hz,
-        "duration_s": float(video.duration_s),
-        "notes": list(video.notes),
-        "shown_frames": frames,
-    }
-
-
-def display_plan(count: int, frame_rate_hz: float, size_px: tuple[int, int]) -> tuple[int, int]:
-    """(step, longest side) of the shown frames: every step-th frame, so that all of them stay within the budget."""
-    step = max(1, round(frame_rate_hz / FASTEST_HZ))
-    largest_step = max(1.0, frame_rate_hz / SLOWEST_HZ)
-    for side in SIDES_PX:
-        scale = min(1.0, side / max(size_px))
-        frame_bytes = 3 * (size_px[0] * scale) * (size_px[1] * scale)
-        needed = math.ceil(count * frame_bytes / BUDGET_BYTES)
-        if needed <= largest_step:
-            break
-    return max(step, needed), side
 
 
 def _browse(scene, sequence, volume, rate_hz: float):
