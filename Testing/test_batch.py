@@ -298,6 +298,100 @@ def test_scenes_of_motion_and_keypoints_open_as_the_modules_own(tmp_path, open_m
     assert hierarchy.GetItemName(folder) == "scan"
 
 
+@pytest.mark.scene
+def test_the_scene_of_a_dicom_spine_opens_with_everything_in_its_place(tmp_path, open_module, monkeypatch):
+    """Names, geometry, references; the panel takes it over, and DICOM results refer to the images it came from."""
+    slicer = pytest.importorskip("slicer")
+    import pydicom
+    import vtk
+    from SpineMotionToolsLib.common.geometry import ras_to_ijk
+    from SpineMotionToolsLib.scene import nodes, spinenet, terminology
+    from SpineMotionToolsLib.spinenet import pipeline
+
+    from Testing.dicom_samples import write_classic
+    from Testing.spinenet_samples import LEVELS, made_spine, made_volume
+
+    volume = made_volume((4.0, 2.0, 2.0), signs=(-1, -1, -1))  # slices from right to left
+    files = write_classic(tmp_path / "in" / "Case é", volume)
+    spine = made_spine(volume)
+    monkeypatch.setattr(pipeline, "read", lambda *arguments, **options: spine)
+    (row,) = run.run_batch("spine", tmp_path / "in", tmp_path / "out", {"threads": 1}, dicom=True)
+    assert (row.status, row.values["vertebrae"]) == (DONE, len(LEVELS))
+    assert [path.rsplit("/", 1)[1] for path in row.dicom] == ["spine-segmentation.dcm", "spine-report.dcm"]
+
+    slicer.util.loadScene(str(tmp_path / "out" / row.scene))
+    scan = slicer.util.getNode(row.case)
+    names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLDisplayableNode")]
+    tables = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLTableNode")]
+    for words in ("spine", "vertebrae", "vertebral corners"):
+        assert names.count(f"{row.case} {words}") == 1
+    for words in ("disc grades", "disc measurements", "body measurements", "sagittal angles"):
+        assert tables.count(f"{row.case} {words}") == 1
+    flip = np.diag([1.0, 1.0, -1.0, 1.0])  # slices are sorted along their normal, as Slicer does
+    flip[2, 3] = len(volume.array) - 1
+    assert nodes.ijk_to_ras(scan) == pytest.approx(volume.ijk_to_ras @ flip, abs=1e-4)
+    assert np.array_equal(slicer.util.arrayFromVolume(scan)[::-1], volume.array)
+    uids = [str(pydicom.dcmread(file).SOPInstanceUID) for file in files]
+    assert sorted(scan.GetAttribute("DICOM.instanceUIDs").split()) == sorted(uids)
+
+    found = spinenet.find_spine(slicer.mrmlScene, scan)
+    assert spinenet.spine_of(found.result).labels == list(LEVELS)
+    assert nodes.attribute(found.segmentation, "Provenance")["model_id"] == "spinenet-starter"
+    role = found.segmentation.GetReferenceImageGeometryReferenceRole()
+    assert found.segmentation.GetNodeReference(role) is scan
+    segmentation = found.segmentation.GetSegmentation()
+    segments = [segmentation.GetNthSegment(n) for n in range(segmentation.GetNumberOfSegments())]
+    assert [each.GetName() for each in segments][:3] == ["T12", "T12-L1 disc", "L1"]
+    for number, label in enumerate(LEVELS):
+        place = np.array(found.centers.GetNthControlPointPosition(number))
+        assert found.centers.GetNthControlPointLabel(number) == label
+        assert place == pytest.approx(spine.find(label).center_ras, abs=1e-3)
+        i, j, k = np.rint(ras_to_ijk(nodes.ijk_to_ras(scan), place[None])[0]).astype(int)
+        one = segmentation.GetSegmentIdBySegmentName(label)
+        assert slicer.util.arrayFromSegmentBinaryLabelmap(found.segmentation, one, scan)[k, j, i]
+    entry = vtk.reference("")
+    segments[1].GetTag(segments[1].GetTerminologyEntryTagName(), entry)
+    assert str(entry) == terminology.disc_entry("T12-L1")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folders = {
+        hierarchy.GetItemParent(hierarchy.GetItemByDataNode(n)) for n in (scan, found.segmentation, found.grades)
+    }
+    assert [hierarchy.GetItemName(folder) for folder in folders] == [row.case]
+
+    host = open_module("SpineNetModule")
+    host.enter()
+    host.widget._parameterNode.inputVolume = scan
+    host.process()
+    assert "T12 to S1" in host.ui.summaryLabel.text
+    assert host.ui.exportDicomButton.enabled
+
+
+def test_series_below_a_folder_are_scans_to_grade(tmp_path):
+    from Testing.dicom_samples import write_classic
+    from Testing.spinenet_samples import made_volume
+
+    write_classic(tmp_path / "a" / "series", made_volume((8.0, 8.0, 8.0)), "CT")
+    shutil.copy(AIM, tmp_path / "a" / "scan.AIM")
+    (tmp_path / "b").mkdir()
+    found = systems.Motion.find(tmp_path)
+    assert [(name, path.relative_to(tmp_path).as_posix()) for name, path in found] == [
+        ("scan", "a/scan.AIM"),
+        ("series", "a/series"),
+    ]
+
+
+def test_the_terminal_tells_which_cases_are_not_dicom(tmp_path, capsys):
+    pytest.importorskip("torch")
+    from SpineMotionToolsLib.cli import main
+
+    shutil.copy(AIM, tmp_path / "scan.AIM")
+    options = ["--out", str(tmp_path / "out"), "--no-scenes", "--stack-height", "4", "--dicom"]
+    assert main(["batch", "motion", str(tmp_path / "scan.AIM"), *options]) == 3
+    told = capsys.readouterr().out
+    assert "scan: grade" in told
+    assert "scan: No DICOM results were written. scan.AIM is not DICOM" in told
+
+
 def test_the_terminal_runs_a_batch_and_lists_what_failed(tmp_path, capsys):
     pytest.importorskip("torch")
     from SpineMotionToolsLib.cli import main

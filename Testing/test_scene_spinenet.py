@@ -140,7 +140,7 @@ def test_segments_have_names_codes_colors_levels_and_surfaces(shown):
     assert segments["L3"].GetColor() == pytest.approx((212 / 255, 188 / 255, 102 / 255))
     segments["L4-L5 disc"].GetTag(segments["L4-L5 disc"].GetTerminologyEntryTagName(), entry)
     segments["L4-L5 disc"].GetTag("SpineMotionTools.Level", level)
-    assert "SCT^360499006^Intervertebral disc" in entry
+    assert "SCT^84020006^L4/L5 disc" in entry
     assert level == "L4-L5"
     surface = vtk.vtkPolyData()
     nodes.segmentation.GetClosedSurfaceRepresentation("L3", surface)
@@ -192,7 +192,12 @@ def test_slicer_reads_the_list_and_our_entries(app, scene):
     logic = slicer.modules.terminologies.logic()
     path = Path(__file__).parents[1] / "SpineMotionTools" / "Resources" / "SpineMotionTools.term.json"
     assert logic.LoadTerminologyFromFile(str(path)) == terminology.CONTEXT
-    for text, code in ((terminology.vertebra_entry("L5"), "49668003"), (terminology.disc_entry(), "360499006")):
+    entries = {
+        terminology.vertebra_entry("L5"): "49668003",
+        terminology.disc_entry("L4-L5"): "84020006",
+        terminology.disc_entry("L5-L6"): "360499006",
+    }
+    for text, code in entries.items():
         entry = slicer.vtkSlicerTerminologyEntry()
         assert logic.DeserializeTerminologyEntry(text, entry)
         assert entry.GetTypeObject().GetCodeValue() == code

@@ -90,7 +90,7 @@ def _show(segmentation_node, shown: dict[str, bool]) -> None:
 
 
 def _entry(part: Part) -> str:
-    return terminology.disc_entry() if part.is_disc else terminology.vertebra_entry(part.level)
+    return terminology.disc_entry(part.level) if part.is_disc else terminology.vertebra_entry(part.level)
 
 
 def _color(part: Part) -> tuple[float, float, float]:

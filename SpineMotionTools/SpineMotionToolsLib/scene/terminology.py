@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from SpineMotionToolsLib.common import spine_codes
-from SpineMotionToolsLib.common.spine_codes import DISC, VERTEBRA, Code, vertebra_code
+from SpineMotionToolsLib.common.spine_codes import DISC, VERTEBRA, Code, disc_code, vertebra_code
 
 CONTEXT = "Segmentation category and type - SpineMotionTools"
 ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
@@ -26,9 +26,9 @@ def vertebra_entry(level: str) -> str:
     return _entry(vertebra_code(level))
 
 
-def disc_entry() -> str:
-    """The terminology entry of a disc's segment; its level is kept in the tag `LEVEL_TAG`."""
-    return _entry(DISC)
+def disc_entry(level: str) -> str:
+    """The terminology entry of a disc's segment; a level without a code of its own is an intervertebral disc."""
+    return _entry(disc_code(level))
 
 
 def vertebra_color(level: str) -> tuple[float, float, float]:
@@ -44,6 +44,7 @@ def disc_color() -> tuple[float, float, float]:
 def document() -> dict[str, Any]:
     """The list as Slicer's Terminologies logic reads it (`*.term.json`, schema of dcmqi)."""
     types = [_type(vertebra_code(level), spine_codes.vertebra_color(level)) for level in spine_codes.VERTEBRA_VALUES]
+    types += [_type(disc_code(level), spine_codes.DISC_COLOR) for level in spine_codes.DISC_VALUES]
     types += [_type(VERTEBRA, spine_codes.vertebra_color("T")), _type(DISC, spine_codes.DISC_COLOR)]
     category = _code(CATEGORY) | {"showAnatomy": "false", "Type": types}
     return {

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from SpineMotionToolsLib.common.files import atomic_path, write_json
-from SpineMotionToolsLib.common.spine_codes import DISC, DISC_COLOR, vertebra_code, vertebra_color
+from SpineMotionToolsLib.common.spine_codes import DISC_COLOR, disc_code, vertebra_code, vertebra_color
 from SpineMotionToolsLib.common.volumes import Volume, to_image
 
 from .polygons import mask_of
@@ -70,9 +70,10 @@ def write_segmentation(path: Path | str, spine: Spine) -> None:
 
 
 def _terminology(name: str, level: str) -> str:
-    code = DISC if name.endswith("disc") else vertebra_code(level)
+    code = disc_code(level) if name.endswith("disc") else vertebra_code(level)
     category, kind = "SCT^123037004^Anatomical Structure", f"{code.scheme}^{code.value}^{code.meaning}"
-    return f"Segmentation category and type - SpineMotionTools~{category}~{kind}~^^~Anatomic codes~^^~^^"
+    context, anatomic = "Segmentation category and type - SpineMotionTools", "Anatomic codes - DICOM master list"
+    return f"{context}~{category}~{kind}~^^~{anatomic}~^^~^^"
 
 
 def write_markups(path: Path | str, spine: Spine) -> None:
