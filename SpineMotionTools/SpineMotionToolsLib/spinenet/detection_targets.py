@@ -111,6 +111,7 @@ def _disks(points: np.ndarray, shape):
     nearest = np.full(shape, -1, dtype=np.int16)
     distance = np.full(shape, VECTOR_RADIUS_PX**2)
     reach = int(np.ceil(VECTOR_RADIUS_PX))
+    windows = []
     for number, (x, y) in enumerate(points):
         rows = slice(max(0, int(np.floor(y)) - reach), max(0, int(np.ceil(y)) + reach + 1))
         columns = slice(max(0, int(np.floor(x)) - reach), max(0, int(np.ceil(x)) + reach + 1))
@@ -119,7 +120,12 @@ def _disks(points: np.ndarray, shape):
         closer = (d2 < own) | ((d2 == own) & (nearest[rows, columns] < 0))
         own[closer] = d2[closer]
         nearest[rows, columns][closer] = number
-    return [np.nonzero(nearest == number) for number in range(len(points))]
+        windows.append((rows, columns))
+    disks = []
+    for number, (rows, columns) in enumerate(windows):
+        down, across = np.nonzero(nearest[rows, columns] == number)
+        disks.append((down + rows.start, across + columns.start))
+    return disks
 
 
 def _peaks(points: np.ndarray, sigma: np.ndarray, shape) -> np.ndarray:

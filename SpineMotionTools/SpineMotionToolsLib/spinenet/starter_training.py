@@ -1,4 +1,4 @@
-"""Training of the SpineNet starter weights: all four networks, from twelve real scans and drawn discs, on one CPU core.
+"""Training of the SpineNet starter weights: all four networks, from twelve real scans and made ones, on one CPU core.
 
     python -m SpineMotionToolsLib.spinenet.starter_training --data FOLDER --out FOLDER
     python -m SpineMotionToolsLib.spinenet.starter_training --data FOLDER --out FOLDER --cross-validate
@@ -6,8 +6,9 @@
 
 The first command trains detector, appearance, context and grading networks; the second one detector and appearance
 network for each of four folds of patients, reads the fold's scans with them through the whole pipeline, and prints the
-figures; the third reads all scans with the shipped weights (or those in `--out`), which have seen them. A stopped run
-goes on where it was. `--data` holds the twelve scans with masks and `index.json` (doi 10.5281/zenodo.22304 at 1 mm).
+figures, with those of a made whole spine each; the third reads all scans with the shipped weights (or those in
+`--out`), which have seen them. A stopped run goes on where it was. `--data` holds the twelve scans with masks and
+`index.json` (doi 10.5281/zenodo.22304 at 1 mm).
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from SpineMotionToolsLib.common.weights import read_metadata, starter_path
 from SpineMotionToolsLib.spinenet.departures import RECOMMENDED
 from SpineMotionToolsLib.spinenet.models import PARTS, Models
 from SpineMotionToolsLib.spinenet.training_detector import FOLDS, split, train_detector
-from SpineMotionToolsLib.spinenet.training_evaluation import LOOKS, Outcome, evaluate
+from SpineMotionToolsLib.spinenet.training_evaluation import LOOKS, MADE, Outcome, evaluate
 from SpineMotionToolsLib.spinenet.training_grades import train_grading
 from SpineMotionToolsLib.spinenet.training_labels import stored_volumes, train_appearance, train_context
-from SpineMotionToolsLib.spinenet.training_scans import Subject, load_subjects
+from SpineMotionToolsLib.spinenet.training_scans import Subject, load_subjects, made_subjects
 from SpineMotionToolsLib.spinenet.training_store import stored_patches
 
 Say = Callable[[str], None]
 PATCHES, VOLUME_SCANS = 6400, 140
+UNSEEN_SEED = 1_000_003  # of made spines that training never shows
 
 
 def train_all(subjects: list[Subject], folder: Path, say: Say = say_line) -> list[Path]:
@@ -53,13 +55,15 @@ def cross_validate(subjects: list[Subject], folder: Path, say: Say = say_line) -
     patches = stored_patches(subjects, folder / "patches", PATCHES, log=say)
     volumes = stored_volumes(subjects, folder, VOLUME_SCANS, log=say)
     context = train_context(folder, log=say)
-    outcomes: dict[str, list[Outcome]] = {look: [] for look in LOOKS}
+    outcomes: dict[str, list[Outcome]] = {look: [] for look in (*LOOKS, MADE)}
+    unseen = made_subjects(FOLDS, UNSEEN_SEED)
     for fold in range(FOLDS):
         detection = train_detector(subjects, patches, fold, folder, log=say)
         appearance = train_appearance(subjects, volumes, fold, folder, log=say)
         models = starter_like({"detection": detection, "appearance": appearance, "context": context})
-        for look in LOOKS:
-            outcomes[look].append(evaluate(split(subjects, fold)[1], models, look))
+        for look in outcomes:
+            tested, shown = ([unseen[fold]], LOOKS[0]) if look == MADE else (split(subjects, fold)[1], look)
+            outcomes[look].append(evaluate(tested, models, shown))
             say(f"fold {fold}, {look}: {outcomes[look][-1].lines()[0]}")
     joined = {look: Outcome.joined(parts) for look, parts in outcomes.items()}
     _print(joined, say)
@@ -100,7 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.test:
         place = (lambda name: options.out / name) if options.out else starter_path
         models = starter_like({part: place(f"spinenet-{part}.safetensors") for part in PARTS})
-        _print({look: evaluate(subjects, models, look) for look in LOOKS}, say_line)
+        outcomes = {look: evaluate(subjects, models, look) for look in LOOKS}
+        _print(outcomes | {MADE: evaluate(made_subjects(FOLDS, UNSEEN_SEED), models)}, say_line)
     else:
         for path in train_all(subjects, options.out):
             say_line(str(path))

@@ -7,6 +7,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import interpolate, ndimage
 
+T1_SHARE, FAT_SUPPRESSED_SHARE, MAPPED_SHARE = 0.28, 0.24, 0.2
+ALIKE_SHARE = 0.2  # of T1- and STIR-like pictures show discs nearly as gray as the bodies
+
 
 class Contrast:
     """Changes gray values at random, as other scanners, sequences (T1, STIR) and patients would."""
@@ -23,11 +26,11 @@ class Contrast:
         image = image / max(np.percentile(image, 99.5), 1.0)
         image = self._tissues(image, corners)
         kind = rng.random()
-        if kind < 0.3 and len(corners) > 1:
+        if kind < T1_SHARE and len(corners) > 1:
             image = self.t1(image, corners)
-        elif kind < 0.45 and len(corners) > 1:
+        elif kind < T1_SHARE + FAT_SUPPRESSED_SHARE and len(corners) > 1:
             image = self.fat_suppressed(image, corners)
-        elif kind < 0.7:
+        elif kind < T1_SHARE + FAT_SUPPRESSED_SHARE + MAPPED_SHARE:
             image = self._intensity_map(image)
         if rng.random() < 0.6:
             shading = enlarge(rng.normal(0, 0.45 * rng.random(), (4, 4)), image.shape[:2])
@@ -69,30 +72,39 @@ class Contrast:
         rng = self._rng
         canal = _over(_canal(corners, image.shape[:2]), image)
         image = image * (1 - rng.uniform(0.5, 0.85) * canal * _bright(image))
-        marrow, factor = rng.uniform(1.0, 2.2), np.ones(image.shape[:2])
+        marrow, factor = rng.uniform(0.9, 1.8), np.ones(image.shape[:2])
         for body in corners:
             _paint(factor, body, marrow * np.exp(rng.normal(0, 0.05)))
-        inside = [_values_in(image, body) for body in corners]
-        level = marrow * float(np.median(np.concatenate(inside))) if any(len(v) for v in inside) else 0.3
-        gray, share = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
-        for upper, lower in zip(corners[:-1], corners[1:]):
-            _paint(share, _disc(upper, lower), rng.uniform(0.5, 0.9))
-            _paint(gray, _disc(upper, lower), level * rng.uniform(0.5, 0.95))
-        share = ndimage.gaussian_filter(share, 1.2)
         image = image * _over(ndimage.gaussian_filter(factor, 0.8), image)
-        image = image * _over(1 - share, image) + _over(ndimage.gaussian_filter(gray, 1.2) * share, image)
+        alike = rng.random() < ALIKE_SHARE
+        image = self._gray_discs(image, corners, (0.85, 1.1) if alike else (0.5, 0.95))
         return np.clip(image, 0, None) ** np.exp(rng.uniform(-0.4, 0.3))
 
     def fat_suppressed(self, image, corners):
-        """STIR-like: fat and marrow dark, fluid bright, some bodies with edema."""
+        """STIR-like: fat and marrow dark, fluid bright, discs between, some bodies with edema."""
         rng = self._rng
         canal = _over(_canal(corners, image.shape[:2]), image)
-        image = image * (1 - rng.uniform(0.6, 0.95) * (1 - canal) * _bright(image))
+        # Judged on a blurred picture, so that the rim of fat does not stay bright.
+        image = image * (1 - rng.uniform(0.6, 0.97) * (1 - canal) * _bright(_blur(image, rng.uniform(0.3, 1.2))))
         marrow, factor = rng.uniform(0.2, 0.8), np.ones(image.shape[:2])
         for body in corners:
             _paint(factor, body, rng.uniform(0.9, 2.5) if rng.random() < 0.07 else marrow * np.exp(rng.normal(0, 0.08)))
         image = image * _over(ndimage.gaussian_filter(factor, 0.8), image)
+        if rng.random() < ALIKE_SHARE:
+            image = self._gray_discs(image, corners, (0.8, 1.3))
         return np.clip(image, 0, None) ** np.exp(rng.uniform(-0.6, 0.2))
+
+    def _gray_discs(self, image, corners, of_marrow):
+        """Discs mostly in one gray, a random multiple of the bodies' own within `of_marrow`."""
+        rng = self._rng
+        inside = [_values_in(image, body) for body in corners]
+        level = float(np.median(np.concatenate(inside))) if any(len(v) for v in inside) else 0.3
+        gray, share = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
+        for upper, lower in zip(corners[:-1], corners[1:]):
+            _paint(share, _disc(upper, lower), rng.uniform(0.5, 0.9))
+            _paint(gray, _disc(upper, lower), level * rng.uniform(*of_marrow))
+        share = ndimage.gaussian_filter(share, 1.2)
+        return image * _over(1 - share, image) + _over(ndimage.gaussian_filter(gray, 1.2) * share, image)
 
     def _intensity_map(self, image):
         """Gray values through a random curve: monotone (gamma), T1-like (bright fluid turns dark) or any."""

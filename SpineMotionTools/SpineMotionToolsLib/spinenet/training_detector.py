@@ -13,14 +13,16 @@ from torch.nn import functional as F
 
 from SpineMotionToolsLib.common.engine import has_fast_bf16
 from SpineMotionToolsLib.spinenet.detection_targets import PATCH_SIZE
+from SpineMotionToolsLib.spinenet.labelling import LEVELS
 from SpineMotionToolsLib.spinenet.models import load_network
 from SpineMotionToolsLib.spinenet.small_networks import VECTOR_SCALE, SmallDetector, save_small
-from SpineMotionToolsLib.spinenet.training_scans import S1, Subject
+from SpineMotionToolsLib.spinenet.training_patches import MADE
+from SpineMotionToolsLib.spinenet.training_scans import Subject
 from SpineMotionToolsLib.spinenet.training_store import PatchStore
 
 FOLDS = 4
 BATCH = 8
-STEPS, FOLD_STEPS = 950, 550
+STEPS, FOLD_STEPS = 2400, 1000
 PEAK_LEARNING_RATE = 4e-3
 STRIP_COLUMNS = 128  # two of three steps see a strip along the spine only
 SACRUM_EMPHASIS = 3.0  # S1 has corners in fewer slices than the bodies above, and no two are shaped alike
@@ -85,7 +87,8 @@ def train_detector(
     training, tested = split(subjects, fold)
     forbidden = [number for number, subject in enumerate(subjects) if subject in tested]
     usable = np.flatnonzero(~np.isin(store.subjects, forbidden))
-    shares = 1.0 + SACRUM_EMPHASIS * np.isfinite(store.corners[usable, S1, 0, 0])
+    sacrum = np.isfinite(store.corners[usable, LEVELS.index("S1"), 0, 0]) & (store.subjects[usable] != MADE)
+    shares = 1.0 + SACRUM_EMPHASIS * sacrum
     shares /= shares.sum()
     torch.manual_seed(seed)
     network = SmallDetector() if start is None else load_network(start, "detection").train()

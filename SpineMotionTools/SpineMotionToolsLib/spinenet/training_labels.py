@@ -1,12 +1,13 @@
 """Training of the starter appearance and context networks; run through `starter_training.py`.
 
-The appearance network learns T11-S1 from real scans. The context network learns from made sequences of appearance
-probabilities of all 24 levels: how they fall from vertebra to vertebra, and that a sure sacrum decides the rest.
+The appearance network learns T11-S1 from real scans, the other levels (and these) from made ones. The context network
+learns from made sequences of appearance probabilities of all 24 levels: how they fall from vertebra to vertebra, and
+that a sure sacrum decides the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,19 +28,20 @@ from SpineMotionToolsLib.spinenet.small_networks import (
 )
 from SpineMotionToolsLib.spinenet.training_contrast import Contrast
 from SpineMotionToolsLib.spinenet.training_detector import split
-from SpineMotionToolsLib.spinenet.training_scans import LABELS, VALID, Subject
+from SpineMotionToolsLib.spinenet.training_patches import MADE, SHIFTED_SHARE
+from SpineMotionToolsLib.spinenet.training_scans import MADE_COUNT, VALID, Subject, made_subjects
 from SpineMotionToolsLib.spinenet.vertebra_volumes import SLICES, UPPER_PERCENTILE, straightened, straightening
 
-CLASS_OF_BODY = np.array([LEVELS.index(label) for label in LABELS])
 TEMPERATURE = 10.0
 GRAY_STEPS = 80  # levels of stored volumes between 0 and 1; the few voxels above 3.2 are cut
 BATCH = 16
+MADE_SHARE = 0.35
 
 
 class VolumeSampler:
     """Draws the volumes of all labelled bodies of a scan at clinical slice spacing; the same seed gives the same."""
 
-    def __init__(self, subjects: list[Subject], seed: int):
+    def __init__(self, subjects: Sequence[Subject], seed: int):
         self._subjects = subjects
         self._rng = np.random.default_rng(seed)
         self._contrast = Contrast(self._rng)
@@ -49,19 +51,19 @@ class VolumeSampler:
         rng = self._rng
         number = int(rng.integers(len(self._subjects)))
         subject = self._subjects[number]
-        spacing, start = int(rng.integers(3, 6)), int(rng.integers(0, 5))
-        edges = np.arange(start, subject.volume.shape[2] - spacing + 1, spacing)
-        slices = np.stack([subject.volume[:, :, z : z + spacing].mean(axis=2) for z in edges], axis=2)
+        if subject.slice_mm == 1:
+            spacing, start = int(rng.integers(3, 6)), int(rng.integers(0, 5))
+            edges = np.arange(start, subject.volume.shape[2] - spacing + 1, spacing)
+            slices = np.stack([subject.volume[:, :, z : z + spacing].mean(axis=2) for z in edges], axis=2)
+        else:
+            slices = subject.volume[:, :, int(rng.integers(0, 3)) :]
+        slices = subject.without_air(slices, rng.random() if rng.random() < SHIFTED_SHARE else 1.0)
         if rng.random() < 0.5:
             slices = slices[:, :, ::-1]
-        whole = [subject.corners[subject.state[:, b] == VALID, b].mean(axis=0) for b in range(len(LABELS))]
-        volumes, classes = [], []
-        for body in range(len(LABELS)):
-            valid = subject.state[:, body] == VALID
-            outline = subject.corners[valid, body].mean(axis=0).astype(np.float64)
-            volumes.append(self._cut(slices, outline, np.array(whole)))
-            classes.append(CLASS_OF_BODY[body])
-        return np.stack(volumes), np.array(classes), number
+        valid = subject.state == VALID
+        whole = np.array([subject.corners[valid[:, b], b].mean(axis=0) for b in range(len(subject.labels))])
+        volumes = [self._cut(slices, outline.astype(np.float64), whole) for outline in whole]
+        return np.stack(volumes), np.array([LEVELS.index(label) for label in subject.labels]), number
 
     def _cut(self, slices, outline, bodies):
         """The published crop of one vertebra, as a detector's imperfect outline would place it."""
@@ -102,7 +104,7 @@ def to_sixteen(crop: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class VolumeStore:
-    """Vertebra volumes (n, 112, 112, 8) uint8, their classes and their subjects' numbers (n,)."""
+    """Vertebra volumes (n, 112, 112, 8) uint8, their classes and their subjects' numbers, -1 if made (n,)."""
 
     volumes: np.ndarray
     classes: np.ndarray
@@ -119,19 +121,26 @@ class VolumeStore:
 
 
 def stored_volumes(
-    subjects: list[Subject], folder: Path, scans: int = 140, seed: int = 11, log: Callable[[str], None] = print
+    subjects: list[Subject],
+    folder: Path,
+    scans: int = 140,
+    made_scans: int = 36,
+    made: int = MADE_COUNT,
+    seed: int = 11,
+    log: Callable[[str], None] = print,
 ) -> VolumeStore:
-    """The volumes of `scans` changed scans of all subjects, from the folder if they lie there already."""
+    """The volumes of `scans` changed scans of all subjects, and of some of the `made` drawn spines; from the folder if
+    they lie there already."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "volumes.npz"
     if not path.exists():
-        sampler, parts = VolumeSampler(subjects, seed), []
-        for number in range(scans):
-            volumes, classes, subject = sampler.scan()
+        real, drawn, parts = VolumeSampler(subjects, seed), VolumeSampler(made_subjects(made), seed), []
+        for number in range(scans + made_scans):
+            volumes, classes, subject = (real if number < scans else drawn).scan()
             gray = np.clip(np.rint(volumes * GRAY_STEPS), 0, 255).astype(np.uint8)
-            parts.append((gray, classes, np.full(len(classes), subject)))
+            parts.append((gray, classes, np.full(len(classes), subject if number < scans else MADE)))
             if number % 50 == 49:
-                log(f"volumes: {number + 1} of {scans} scans")
+                log(f"volumes: {number + 1} of {scans + made_scans} scans")
         partial = path.with_suffix(".part.npz")
         np.savez(partial, **dict(zip(VolumeStore.__dataclass_fields__, map(np.concatenate, zip(*parts)))))
         partial.replace(path)
@@ -144,7 +153,7 @@ def train_appearance(
     store: VolumeStore,
     fold: int | None,
     folder: Path,
-    steps: int = 500,
+    steps: int = 600,
     seed: int = 11,
     log: Callable[[str], None] = print,
     start: Path | None = None,
@@ -160,6 +169,9 @@ def train_appearance(
     training, tested = split(subjects, fold)
     forbidden = [number for number, subject in enumerate(subjects) if subject in tested]
     usable = np.flatnonzero(~np.isin(store.subjects, forbidden))
+    of_made = store.subjects[usable] == MADE
+    shares = np.where(of_made, MADE_SHARE / max(of_made.sum(), 1), (1 - MADE_SHARE) / max((~of_made).sum(), 1))
+    shares /= shares.sum()
     held_out = np.flatnonzero(np.isin(store.subjects, forbidden))
     torch.manual_seed(seed)
     network = SmallAppearance() if start is None else load_network(start, "appearance").train()
@@ -167,7 +179,7 @@ def train_appearance(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.15)
     rng = np.random.default_rng([seed, 99 if fold is None else fold])
     for step in range(steps):
-        volumes, classes = map(torch.from_numpy, store.batch(rng.choice(usable, BATCH), rng))
+        volumes, classes = map(torch.from_numpy, store.batch(rng.choice(usable, BATCH, p=shares), rng))
         with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16()):
             logits = network(volumes)
         loss = F.cross_entropy(logits.float(), classes, label_smoothing=0.05)
@@ -230,7 +242,7 @@ class SequenceSampler:
         elif rng.random() < 0.2:
             seen = seen + (classes > 0) * rng.integers(-1, 2)
         seen = seen + (rng.random(len(classes)) < 0.08) * rng.integers(-2, 3, len(classes)) * (classes > 0)
-        if rng.random() < 0.6:  # a network that knows T11-S1 only
+        if rng.random() < 0.25:  # a network that is sure of T11-S1 only
             seen = np.minimum(seen, 7)
         seen = np.clip(seen, 0, CLASSES - 1)
         width = np.where(classes == 0, 0.7, 0.7 + rng.uniform(0, 2.5) * np.minimum(classes, 6) / 6)

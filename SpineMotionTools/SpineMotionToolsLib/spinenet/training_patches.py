@@ -1,4 +1,4 @@
-"""Detector training samples: patches cut from real scans, bent, re-contrasted and damaged as clinical scans vary.
+"""Detector training samples: patches cut from real and made scans, bent, re-contrasted and damaged as scans vary.
 
 Each sample imitates another scanner, sequence or patient: slice thickness 1-5 mm, rotation, scale, smooth bending
 (scoliosis, wedging, disc height), the shapes of `training_pathology.py` and the contrasts of `training_contrast.py`.
@@ -6,35 +6,44 @@ Each sample imitates another scanner, sequence or patient: slice thickness 1-5 m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
 from SpineMotionToolsLib.spinenet.detection_targets import PATCH_SIZE
+from SpineMotionToolsLib.spinenet.labelling import LEVELS
 from SpineMotionToolsLib.spinenet.training_contrast import Contrast, enlarge
 from SpineMotionToolsLib.spinenet.training_pathology import deformed, displacement
 from SpineMotionToolsLib.spinenet.training_scans import ABSENT, VALID, Subject, unlabelled_region
 
 PATCH_MM = 260.0
 DEFORMED_SHARE, SLENDER_SHARE = 0.4, 0.08
+MADE_SHARE, MADE = 0.13, -1
+SHIFTED_SHARE = 0.3  # of the samples keep some of the shift that air has in the stored scans
 
 
 class PatchSampler:
-    """Draws training patches from subjects; the same seed gives the same patches."""
+    """Draws training patches from subjects, and some from `made` ones; the same seed gives the same patches."""
 
-    def __init__(self, subjects: list[Subject], seed: int):
-        self._subjects = subjects
+    def __init__(self, subjects: Sequence[Subject], seed: int, made: Sequence[Subject] = ()):
+        self._subjects, self._made = subjects, made
         self._rng = np.random.default_rng(seed)
         self._contrast = Contrast(self._rng)
-        self._ignored: dict[tuple[int, int], np.ndarray] = {}
+        self._ignored: dict[tuple[str, int], np.ndarray] = {}
 
     def sample(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Image (224, 224), corners (8, 4, 2) NaN where unknown, pixels to leave out, and the subject number."""
+        """Image (224, 224), corners of all levels, C2 last, (24, 4, 2) NaN where unknown, pixels to leave out, and the
+        number of the subject, -1 for a made one."""
         rng = self._rng
-        number = int(rng.integers(len(self._subjects)))
-        subject = self._subjects[number]
+        if self._made and rng.random() < MADE_SHARE:
+            number, subject = MADE, self._made[int(rng.integers(len(self._made)))]
+        else:
+            number = int(rng.integers(len(self._subjects)))
+            subject = self._subjects[number]
         with_bodies = np.flatnonzero((subject.state == VALID).sum(axis=1) >= 4)
         z = int(rng.choice(with_bodies)) if rng.random() < 0.93 else int(rng.integers(subject.volume.shape[2]))
-        picture = self._thick_slice(subject.volume, z)
+        picture = self._thick_slice(subject, z)
         slender = rng.random() < SLENDER_SHARE
         grid, to_patch = self._geometry(subject, z, slender)
         state = subject.state[z]
@@ -47,24 +56,27 @@ class PatchSampler:
             corners[there] = after
         image = ndimage.map_coordinates(picture, grid, order=1, mode="constant")
         outside = ~_within(grid, picture.shape)
-        ignored = ndimage.map_coordinates(self._ignored_in(number, z).view(np.uint8), grid, order=0, mode="nearest")
+        ignored = ndimage.map_coordinates(self._ignored_in(subject, z).view(np.uint8), grid, order=0, mode="nearest")
         image = self._contrast.change(image, corners[there])
         image[outside] = 0
         ignored = (ignored > 0) & ~outside
-        corners[state != VALID] = np.nan
-        return normalized(image), corners.astype(np.float32), ignored, number
+        known = np.full((len(LEVELS), 4, 2), np.nan, dtype=np.float32)
+        for body in np.flatnonzero(state == VALID):
+            known[LEVELS.index(subject.labels[body])] = corners[body]
+        return normalized(image), known, ignored, number
 
-    def _thick_slice(self, volume, z):
-        thickness = int(self._rng.integers(1, 6))
+    def _thick_slice(self, subject, z):
+        thickness = max(1, int(self._rng.integers(1, 6)) // subject.slice_mm)
         first = max(0, z - thickness // 2)
-        return volume[:, :, first : min(volume.shape[2], first + thickness)].mean(axis=2)
+        picture = subject.volume[:, :, first : first + thickness].mean(axis=2)
+        return subject.without_air(picture, self._rng.random() if self._rng.random() < SHIFTED_SHARE else 1.0)
 
-    def _ignored_in(self, number, z):
-        if (number, z) not in self._ignored:
-            subject = self._subjects[number]
+    def _ignored_in(self, subject, z):
+        key = subject.name, z
+        if key not in self._ignored:
             shape = subject.volume.shape[:2]
-            self._ignored[number, z] = unlabelled_region(subject.corners[z], subject.state[z], shape)
-        return self._ignored[number, z]
+            self._ignored[key] = unlabelled_region(subject.corners[z], subject.state[z], shape)
+        return self._ignored[key]
 
     def _geometry(self, subject, z, slender):
         """Where each patch pixel lies in the slice (rows, columns), and the way back for points (column, row)."""
@@ -73,7 +85,7 @@ class PatchSampler:
         angle = np.deg2rad(rng.normal(0, 7) if rng.random() < 0.8 else rng.uniform(-25, 25))
         scale = PATCH_MM / PATCH_SIZE * np.exp(enlarged)  # the scans have 1 mm pixels
         stretch = np.exp(rng.normal(0, 0.06))
-        body = rng.integers(8)
+        body = rng.integers(len(subject.labels))
         target = subject.corners[z, body].mean(axis=0) if subject.state[z, body] else np.array([190.0, 190.0])
         middle = target + rng.normal(0, 40, 2)
         size, reach = np.array(subject.volume.shape[1::-1]), 0.4 * PATCH_SIZE * scale

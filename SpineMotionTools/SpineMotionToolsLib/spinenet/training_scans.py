@@ -1,39 +1,51 @@
-"""Training samples for the starter networks: sagittal patches of real lumbar scans with known corners.
+"""Scans with known corners for the starter networks: real lumbar ones, and made whole spines for other levels.
 
 The scans are the twelve T2-weighted volumes of "Annotated T2-weighted MR images of the Lower Spine" (C. Chu, D. Belavy
 et al., doi 10.5281/zenodo.22304, CC BY 4.0) at 1 mm with masks of T11-L5; S1 corners are annotated in
-`annotations/s1-corners.json`. Bodies that nobody labelled are kept out of the loss, never taught as background.
+`annotations/s1-corners.json`. Levels above T11 are made (`phantoms/spine_mri.py`). Bodies that nobody labelled are kept
+out of the loss, never taught as background.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from SpineMotionToolsLib.phantoms.spine_mri import draw_spine
 from SpineMotionToolsLib.spinenet.detection_targets import centroids_of
 
 LABELS = ("T11", "T12", "L1", "L2", "L3", "L4", "L5", "S1")  # body index 0..7, top to bottom
 S1 = 7
 MASK_VALUE = {label: 7 - index for index, label in enumerate(LABELS[:7])}  # 7 = T11 ... 1 = L5
 ABSENT, UNSURE, VALID = 0, 1, 2
+MADE_COUNT, MADE_WIDTH_MM = 24, 76
 MIN_AREA_SHARE = 0.6  # a cut through less of a body than this is too near its side to have corners
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One scan: `volume` (rows, columns, slices) float32 0-255, 1 mm; per slice and body the four corners.
+    """One scan: `volume` (rows, columns, slices) float32 0-255, 1 mm pixels; per slice and body the four corners.
 
-    `corners` (slices, 8, 4, 2) as (column, row) in the order rt, rb, lb, lt; `state` (slices, 8) ABSENT, UNSURE (left
-    out of the loss) or VALID.
+    `corners` (slices, bodies, 4, 2) as (column, row) in the order rt, rb, lb, lt; `state` (slices, bodies) ABSENT,
+    UNSURE (left out of the loss) or VALID; `slice_mm` the distance of slices; `labels` the bodies, top to bottom; `air`
+    the gray value outside the patient.
     """
 
     name: str
     volume: np.ndarray
     corners: np.ndarray
     state: np.ndarray
+    slice_mm: int = 1
+    labels: tuple[str, ...] = LABELS
+    air: float = 0.0
+
+    def without_air(self, array: np.ndarray, share: float = 1.0) -> np.ndarray:
+        """Gray values of this scan less those of air, as most scanners store them: the stored scans were shifted."""
+        return np.maximum(array - share * self.air, 0)
 
 
 def load_subject(folder: Path, name: str) -> Subject:
@@ -58,13 +70,27 @@ def load_subject(folder: Path, name: str) -> Subject:
             corners[z, index] = mask_corners(mask[z], axes[index])
         corners[:, index] = _smooth_along_slices(corners[:, index], state[:, index] == VALID)
     _add_s1(name, corners, state)
-    return Subject(name, np.moveaxis(volume, 0, -1), corners, state)
+    return Subject(name, np.moveaxis(volume, 0, -1), corners, state, air=float(np.percentile(volume, 10)))
 
 
 def load_subjects(folder: Path) -> list[Subject]:
     """All scans that `index.json` lists."""
     names = json.loads((folder / "index.json").read_text(encoding="utf-8"))["subjects"]
     return [load_subject(folder, name) for name in names]
+
+
+@cache
+def made_subjects(count: int = MADE_COUNT, seed: int = 5) -> tuple[Subject, ...]:
+    """Whole spines, C2-S1, drawn anew, at clinical slice spacing; C1 and the sacrum below S1 stay unlabelled."""
+    made = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        slice_mm = int(rng.integers(3, 6))
+        spine = draw_spine(rng, MADE_WIDTH_MM // slice_mm, slice_mm)
+        state = np.select([spine.aside < 0.75, spine.aside < 1.1], [VALID, UNSURE], ABSENT).astype(np.uint8)
+        corners = spine.corners.astype(np.float32)
+        made.append(Subject(f"made-{number}", spine.volume, corners, state, slice_mm, spine.labels))
+    return tuple(made)
 
 
 def _axes(masks: np.ndarray) -> np.ndarray:
@@ -117,8 +143,8 @@ def _add_s1(name: str, corners: np.ndarray, state: np.ndarray) -> None:
 def unlabelled_region(corners: np.ndarray, state: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Pixels to leave out of the loss: bool (rows, columns).
 
-    Above T11 and below S1 (bodies nobody labelled), and around bodies cut too near their side. `corners` (8, 4, 2) and
-    `state` (8,) belong to one slice, in the picture's own pixels.
+    Above the first and below the last known body (T11 and S1, bodies nobody labelled), and around bodies cut too near
+    their side. `corners` (n, 4, 2) and `state` (n,) belong to one slice, in the picture's own pixels.
     """
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     ignored = np.zeros(shape, dtype=bool)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from SpineMotionToolsLib.spinenet.detection_targets import PATCH_SIZE, make_targets, vector_mask
 from SpineMotionToolsLib.spinenet.training_patches import PatchSampler
-from SpineMotionToolsLib.spinenet.training_scans import Subject
+from SpineMotionToolsLib.spinenet.training_scans import MADE_COUNT, Subject, made_subjects
 
 PART = 200
 GRAY_STEPS = 150  # levels between 0 and 1; the few pixels above 1.7 are cut
@@ -18,8 +18,8 @@ GRAY_STEPS = 150  # levels between 0 and 1; the few pixels above 1.7 are cut
 
 @dataclass(frozen=True)
 class PatchStore:
-    """Patches `images` (n, 224, 224) uint8, `corners` (n, 8, 4, 2) NaN where unknown, `ignored` packed bits (n, ...),
-    and the number of the subject each comes from (n,)."""
+    """Patches `images` (n, 224, 224) uint8, `corners` of all levels (n, 24, 4, 2) NaN where unknown, `ignored` packed
+    bits (n, ...), and the number of the subject each comes from (n,), -1 for a made one."""
 
     images: np.ndarray
     corners: np.ndarray
@@ -52,23 +52,28 @@ class PatchStore:
 
 
 def stored_patches(
-    subjects: list[Subject], folder: Path, count: int, seed: int = 7, log: Callable[[str], None] = print
+    subjects: list[Subject],
+    folder: Path,
+    count: int,
+    made: int = MADE_COUNT,
+    seed: int = 7,
+    log: Callable[[str], None] = print,
 ) -> PatchStore:
-    """`count` patches of all subjects, from the folder as far as they lie there already."""
+    """`count` patches of all subjects and of `made` drawn spines, from the folder as far as they lie there already."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for number in range(-(-count // PART)):
         path = folder / f"patches-{number:03d}.npz"
         if not path.exists():
-            _make_part(subjects, seed * 1000 + number, path)
+            _make_part(subjects, made_subjects(made), seed * 1000 + number, path)
             log(f"patches: {(number + 1) * PART} of {count}")
         with np.load(path) as stored:
             parts.append({name: stored[name] for name in PatchStore.__dataclass_fields__})
     return PatchStore(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
-def _make_part(subjects: list[Subject], seed: int, path: Path) -> None:
-    sampler = PatchSampler(subjects, seed)
+def _make_part(subjects: Sequence[Subject], made: Sequence[Subject], seed: int, path: Path) -> None:
+    sampler = PatchSampler(subjects, seed, made)
     images, corners, ignored, numbers = (np.stack(parts) for parts in zip(*(sampler.sample() for _ in range(PART))))
     partial = path.with_suffix(".part.npz")
     np.savez(
