@@ -261,6 +261,15 @@ def test_cubic_and_linear_resampling_reproduce_known_values():
     assert (resampling.resize_linear(constant, (5, 30)) == 131).all()
 
 
+@settings(deadline=None, max_examples=40)
+@given(*(st.integers(1, 90) for _ in range(4)), st.integers(0, 2**31))
+def test_linear_resampling_of_bytes_equals_opencv_to_the_last_bit(rows, columns, new_rows, new_columns, seed):
+    cv2 = pytest.importorskip("cv2")
+    picture = np.random.default_rng(seed).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+    wanted = cv2.resize(picture, (new_columns, new_rows), interpolation=cv2.INTER_LINEAR)
+    assert np.array_equal(resampling.resize_linear(picture, (new_columns, new_rows)), wanted)
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.floats(-12, 12), st.floats(-12, 12))
 def test_shift_moves_whole_pixels_exactly_and_keeps_the_mean_of_parts(dx, dy):

@@ -67,30 +67,34 @@ def resize_cubic(picture: np.ndarray, size: tuple[int, int] | None = None, facto
     return np.clip(np.rint(result), 0, 255).astype(np.uint8) if picture.dtype == np.uint8 else result
 
 
-def _linear_taps(n_in: int, n_out: int):
-    position = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
-    position = np.clip(position.astype(np.float32), 0, n_in - 1)
-    low = np.floor(position).astype(np.int64)
-    return low, np.minimum(low + 1, n_in - 1), position - low.astype(np.float32)
-
-
 def resize_linear(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize (H,W[,C]) uint8 or float32 to `size` (width, height) by bilinear interpolation without antialiasing.
 
-    uint8 uses OpenCV's fixed-point arithmetic (11-bit weights).
+    uint8 uses OpenCV's fixed-point arithmetic (11-bit weights) and equals its result to the last bit.
     """
     top, bottom, fy = _linear_taps(picture.shape[0], size[1])
     left, right, fx = _linear_taps(picture.shape[1], size[0])
+    # OpenCV gives the border column all the weight, but adds the border row to itself, which rounds otherwise.
+    fx[left == right] = 0
+    needed, places = np.unique(np.concatenate([top, bottom]), return_inverse=True)
+    source = picture[needed]  # a tall picture is read at these rows only
+    top, bottom = places[: len(top)], places[len(top) :]
     extra = (1,) * (picture.ndim - 2)
     fx, fy = fx.reshape(1, -1, *extra), fy.reshape(-1, 1, *extra)
     if picture.dtype != np.uint8:
-        rows = picture[:, left] * (1 - fx) + picture[:, right] * fx
+        rows = source[:, left] * (1 - fx) + source[:, right] * fx
         return (rows[top] * (1 - fy) + rows[bottom] * fy).astype(picture.dtype)
-    ax1, ax0 = (np.rint(w * np.float32(2048)).astype(np.int32) for w in (fx, np.float32(1) - fx))
-    ay1, ay0 = (np.rint(w * np.float32(2048)).astype(np.int32) for w in (fy, np.float32(1) - fy))
-    rows = picture[:, left] * ax0 + picture[:, right] * ax1
+    ax0, ax1, ay0, ay1 = (np.rint(w * np.float32(2048)).astype(np.int32) for w in (1 - fx, fx, 1 - fy, fy))
+    rows = source[:, left] * ax0 + source[:, right] * ax1
     rows >>= 4
     return ((((ay0 * rows[top]) >> 16) + ((ay1 * rows[bottom]) >> 16) + 2) >> 2).astype(np.uint8)
+
+
+def _linear_taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two source positions of every target position and the float32 weight of the second."""
+    position = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).astype(np.float32)
+    low = np.floor(position).astype(np.int64)
+    return np.clip(low, 0, n_in - 1), np.clip(low + 1, 0, n_in - 1), position - low.astype(np.float32)
 
 
 def translate_linear(picture: np.ndarray, dx: float, dy: float) -> np.ndarray:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.resampling import resize_linear
 
 GRID = (512, 256)
-_COEFFICIENT_BITS = 11
 
 
 def network_image(image: np.ndarray, grid: tuple[int, int] = GRID, reference: np.ndarray | None = None) -> np.ndarray:
@@ -27,42 +27,14 @@ def network_image(image: np.ndarray, grid: tuple[int, int] = GRID, reference: np
 
 
 def resize_gray(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A uint8 picture (H, W) resized to `size`: bilinear, half-pixel centers, no antialiasing, 11-bit weights.
-
-    The integer arithmetic is that of OpenCV's INTER_LINEAR, so that the result is equal to the last bit.
-    """
+    """A uint8 picture (H, W) resized to `size` as OpenCV does: bilinear, half-pixel centers, no antialiasing."""
     image = np.asarray(image)
     if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
         raise InputError(
             f"The picture has shape {image.shape} and type {image.dtype}; 8-bit gray (rows, columns) is needed. "
             "Read it with keypoints.inputs.read_radiograph."
         )
-    if image.shape == tuple(size):
-        return image.copy()
-    (r0, r1, row_weights), (c0, c1, column_weights) = (
-        _taps(n, m, axis) for axis, (n, m) in enumerate(zip(image.shape, size))
-    )
-    needed = np.unique(np.concatenate((r0, r1)))  # a tall picture is read at these rows only
-    source = image[needed].astype(np.int32)
-    across = source[:, c0] * column_weights[0] + source[:, c1] * column_weights[1]
-    across >>= 4
-    upper, lower = across[np.searchsorted(needed, r0)], across[np.searchsorted(needed, r1)]
-    total = ((upper * row_weights[0][:, None]) >> 16) + ((lower * row_weights[1][:, None]) >> 16)
-    return np.clip((total + 2) >> 2, 0, 255).astype(np.uint8)
-
-
-def _taps(source: int, target: int, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two source positions of every target position and their integer weights (2, target)."""
-    places = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
-    first = np.floor(places).astype(np.int64)
-    part = places - first.astype(np.float32)
-    if (
-        axis == 1
-    ):  # OpenCV gives the border column all the weight, but adds the border row to itself, which rounds otherwise
-        part[(first < 0) | (first >= source - 1)] = 0
-    one = 1 << _COEFFICIENT_BITS
-    weights = np.rint(np.stack((np.float32(1) - part, part)) * np.float32(one)).astype(np.int32)
-    return np.clip(first, 0, source - 1), np.clip(first + 1, 0, source - 1), weights
+    return resize_linear(image, (size[1], size[0]))
 
 
 def match_histogram(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
