@@ -39,9 +39,78 @@ def patches(subjects, tmp_path_factory):
     folder = tmp_path_factory.mktemp("patches")
     size, training_store.PART = training_store.PART, 8
     try:
-        return training_store.stored_patches(subjects, folder, 16, log=lambda line: None)
+        return training_store.stored_patches(subjects, folder, 16, made=1, log=lambda line: None)
     finally:
         training_store.PART = size
+
+
+def made_spine(seed: int = 0) -> Subject:
+    from SpineMotionToolsLib.spinenet.training_scans import made_subjects
+
+    return made_subjects(1, seed)[0]
+
+
+def test_made_spines_have_all_levels_and_sides_left_out():
+    made = made_spine()
+    assert made.labels[0] == "C2"
+    assert made.labels[-1] == "S1"
+    assert made.corners.shape[:2] == made.state.shape == (made.volume.shape[2], 24)
+    assert (made.state[len(made.state) // 2] == VALID).any()
+    assert ((made.state == VALID).sum(axis=0) >= 1).all()
+
+
+def test_patches_of_made_spines_name_their_levels(subjects, monkeypatch):
+    from SpineMotionToolsLib.spinenet import training_patches
+    from SpineMotionToolsLib.spinenet.labelling import LEVELS
+
+    monkeypatch.setattr(training_patches, "MADE_SHARE", 1.0)
+    sampler = training_patches.PatchSampler(subjects, 3, [made_spine()])
+    most = 0
+    for _ in range(6):
+        image, corners, ignored, number = sampler.sample()
+        assert number == training_patches.MADE
+        assert corners.shape == (len(LEVELS), 4, 2)
+        known = np.isfinite(corners[:, 0, 0])
+        most = max(most, known.sum())
+        assert (np.diff(corners[known].mean(axis=1)[:, 1]) < 0).all()  # S1 first, C2 last: upward
+    assert most > 8
+
+
+def test_volumes_of_made_spines_have_all_classes():
+    from SpineMotionToolsLib.spinenet.training_labels import VolumeSampler
+
+    volumes, classes, _ = VolumeSampler([made_spine()], 0).scan()
+    assert volumes.shape == (24, 112, 112, 8)
+    assert classes.tolist() == list(range(23, -1, -1))
+
+
+def test_air_is_taken_off(subjects):
+    from dataclasses import replace
+
+    shifted = replace(subjects[0], air=30.0)
+    assert shifted.without_air(np.array([0.0, 30.0, 100.0])).tolist() == [0, 0, 70]
+    assert shifted.without_air(np.array([40.0]), 0.5).tolist() == [25]
+
+
+@pytest.mark.parametrize("look", ["t1", "fat_suppressed"])
+def test_looks_have_the_fluid_and_marrow_of_their_sequence(look):
+    """On T1 fluid is darker than marrow, on STIR far brighter; fat behind the canal loses its signal on STIR only."""
+    from SpineMotionToolsLib.spinenet.training_contrast import Contrast
+
+    made = made_spine(3)
+    z = made.volume.shape[2] // 2
+    chosen = np.flatnonzero((made.state[z] == VALID) & np.isin(made.labels, ["L2", "L3", "L4"]))
+    assert len(chosen)
+    picture = made.volume[:, :, z] / 255
+    changed = getattr(Contrast(np.random.default_rng(0)), look)(picture, made.corners[z].astype(float))
+    for body in chosen:
+        rt, rb, lb, lt = made.corners[z, body]
+        back = (rt - lt + rb - lb) / 2
+        fluid = (rt + rb) / 2 + np.linspace(0.1, 0.5, 9)[:, None] * back
+        center = (rt + rb + lb + lt) / 4
+        marrow = changed[round(center[1]), round(center[0])]
+        shown = max(changed[round(y), round(x)] for x, y in fluid)
+        assert shown < marrow if look == "t1" else shown > 1.5 * marrow
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -65,10 +134,10 @@ def test_store_goes_on_where_it_was_stopped(subjects, tmp_path, monkeypatch):
     from SpineMotionToolsLib.spinenet import training_store
 
     monkeypatch.setattr(training_store, "PART", 4)
-    whole = training_store.stored_patches(subjects, tmp_path / "a", 8, log=lambda line: None)
+    whole = training_store.stored_patches(subjects, tmp_path / "a", 8, made=1, log=lambda line: None)
     lines = []
-    training_store.stored_patches(subjects, tmp_path / "b", 4, log=lines.append)
-    resumed = training_store.stored_patches(subjects, tmp_path / "b", 8, log=lines.append)
+    training_store.stored_patches(subjects, tmp_path / "b", 4, made=1, log=lines.append)
+    resumed = training_store.stored_patches(subjects, tmp_path / "b", 8, made=1, log=lines.append)
     assert lines == ["patches: 4 of 4", "patches: 8 of 8"]
     for name in ("images", "corners", "ignored", "subjects"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(resumed, name))
