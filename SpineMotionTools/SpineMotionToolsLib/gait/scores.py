@@ -18,8 +18,9 @@ CLASS_NAMES = ("ASD", "non-ASD")
 
 def probability_non_asd(logits: np.ndarray) -> np.ndarray:
     """Sigmoid of the logits, float32: the score as published."""
-    logits = np.asarray(logits, dtype=np.float32)
-    return np.float32(1) / (np.float32(1) + np.exp(-logits))
+    from scipy.special import expit
+
+    return expit(np.asarray(logits, dtype=np.float32))
 
 
 def probability_asd(logits: np.ndarray) -> np.ndarray:

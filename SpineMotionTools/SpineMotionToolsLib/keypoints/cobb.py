@@ -83,10 +83,12 @@ def aasce_angles_port(corners: np.ndarray, height: float) -> np.ndarray:
     i = int(np.argmax(table.max(1)))
     j = int(np.argmax(table[i]))
     edges = (points[0::2] + points[1::2]) / 2
-    side = (edges[:-2] - edges[-1]) / (edges[0] - edges[-1])
-    side = (side[:, 1] - side[:, 0])[:, None]
-    product = side @ side.T
-    if abs(product.sum() - np.abs(product).sum()) < 1e-4:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        side = (edges[:-2] - edges[-1]) / (edges[0] - edges[-1])
+        side = (side[:, 1] - side[:, 0])[:, None]
+        product = side @ side.T
+        one_sided = abs(product.sum() - np.abs(product).sum()) < 1e-4
+    if one_sided:
         upper, third = table[0, i], table[16, j]
     else:
         k2 = int(np.argmax(table[i, : i + 1]))

@@ -215,7 +215,7 @@ def measures(case: Case) -> dict[str, Any]:
     label, predicted = (points.astype(np.float32) for points in _labels_and_prediction(spec["inputs"]))
     grid, raw = tuple(spec["image_size"]), np.array(spec["raw_size"])
     scale = raw / np.array(grid) * np.array(spec["spacing"])
-    hard = heatmaps.hard_argmax(heatmaps.gaussian(predicted, grid)).numpy()
+    hard = heatmaps.hard_argmax(heatmaps.gaussian(predicted, grid, spec.get("std", heatmaps.STD))).numpy()
     got: dict[str, Any] = {
         "mre": metrics.mean_radial_error(predicted, label),
         "worst": metrics.worst(predicted, label),

@@ -1,5 +1,8 @@
 """Golden cases of the general-movements system: background, body points, pose adjusting, flow, chunks, networks,
 scores.
+
+Where the published program divides by zero and goes on with NaN (a constant mask, a black picture, torso points in
+fewer than four frames), the library has a usable value; the handlers answer NaN there, as the cases hold it.
 """
 
 from __future__ import annotations
@@ -84,7 +87,8 @@ def mask(case: Case) -> dict:
     prediction = seeded_image(a["pred"], tuple(a["pshape"]), a["low"], a["high"])[0, 0]
     repeat = a.get("repeat", 1)
     soft = background.mask_of(prediction.repeat(repeat, axis=0).repeat(repeat, axis=1), frame.shape[:2])
-    return {"mask": soft, "masked": background.apply_mask(frame, soft)}
+    masked = background.apply_mask(frame, soft)
+    return {"mask": soft if np.ptp(prediction) else np.full_like(soft, np.nan), "masked": masked}
 
 
 def openpose_prepare(case: Case) -> dict:
@@ -140,11 +144,12 @@ def torso_list(case: Case) -> dict:
 def adjust_params(case: Case) -> dict:
     samples = [torso.torso_points(bodies_of(call)) for call in arguments(case)["calls"]]
     trunk = torso.average_trunk(samples)
+    found = 1.0 if sum(len(points) > 0 for points in samples) >= 4 else np.nan
     return {
         "rough_degree": torso.rough_degree(samples),
-        "center": np.array(trunk.center_px),
-        "length": trunk.length_px,
-        "degree": trunk.degree,
+        "center": np.array(trunk.center_px) * found,
+        "length": trunk.length_px * found,
+        "degree": trunk.degree * found,
     }
 
 
@@ -193,6 +198,7 @@ def dataset(case: Case) -> dict:
     chunk = chunks.chunk_at(a["start"], a["num_stack"], a["fps"])
     levels = np.floor(picture(f"{a['name']}-img", a["shape"]).astype(np.float64) * a.get("image_scale", 1.0))
     image = chunks.picture_tensor(levels.astype(np.uint8))
+    image = image if levels.any() else np.full_like(image, np.nan)
     fields = chunks.flow_tensor(
         chunk, lambda axis, frame: picture(f"{a['name']}-{axis}-{frame:06d}", tuple(a["shape"][:2]))
     )
