@@ -1,12 +1,9 @@
 """Movement Videos: adult spinal deformity from a video of a walk, and infants' general movements."""
 
-import html
 import os
 
-import qt
 import slicer
 import vtk
-from MovementModuleLib import texts
 from MovementModuleLib.logic import SAMPLES, MovementModuleLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -29,7 +26,17 @@ class MovementModule(ScriptedLoadableModule):
             "Methods: Chen et al., Front Neurosci 17 (2023) 1278584, doi 10.3389/fnins.2023.1278584; "
             "two-stream general movements assessment, MICCAI 2022, arXiv 2207.03344. Independent implementation."
         )
+        slicer.app.connect("startupCompleted()", registerLayout)
         slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerLayout():
+    """The layout of video and plot is known from the start: a saved scene may ask for it."""
+    from SpineMotionToolsLib.scene import video_layout
+
+    layoutManager = slicer.app.layoutManager()
+    if layoutManager is not None:
+        video_layout.register(layoutManager.layoutLogic().GetLayoutNode())
 
 
 def registerSampleData():
@@ -57,7 +64,6 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._browser = None
         self._shownVideoID = ""
         self._updating = False
 
@@ -66,6 +72,8 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from MovementModuleLib.marks_panel import MarksPanel
         from MovementModuleLib.network_panel import NetworkPanel
         from MovementModuleLib.results_panel import ResultsPanel
+        from MovementModuleLib.score_panel import ScorePanel
+        from MovementModuleLib.video_panel import VideoPanel
         from SpineMotionToolsGui.jobs import JobControls
         from SpineMotionToolsGui.log import Log
 
@@ -74,36 +82,26 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         self.ui.inputVideoSelector.addAttribute("vtkMRMLSequenceNode", "SpineMotionTools.Video")
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self._seekWidget = slicer.qMRMLSequenceBrowserSeekWidget()
-        self._seekWidget.toolTip = _("Drag to go through the video.")
-        self.ui.seekPlace.layout().addWidget(self._seekWidget)
 
         self.logic = MovementModuleLogic()
         self.log = Log(self.ui.logText)
+        ui = self.ui
         self.jobs = JobControls(
-            [self.ui.applyButton, self.ui.findButton, self.ui.activationButton, self.ui.exportVideoButton],
-            self.ui.progressBar,
-            self.ui.statusLabel,
+            [ui.applyButton, ui.loadButton, ui.findButton, ui.activationButton, ui.exportVideoButton],
+            ui.progressBar,
+            ui.statusLabel,
             self.log,
             onIdle=self._updateControls,
         )
+        self.videos = VideoPanel(self, onTime=self._onTime)
         self.networks = NetworkPanel(self)
         self.marks = MarksPanel(self)
         self.results = ResultsPanel(self)
+        self.scoring = ScorePanel(self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-
-        self.ui.loadButton.connect("clicked(bool)", self.onLoadButton)
-        self.ui.locateButton.connect("clicked(bool)", self.onLocateButton)
-        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
-        self.ui.findButton.connect("clicked(bool)", self.onFindButton)
-        self.ui.activationButton.connect("clicked(bool)", self.onActivationButton)
-        self.ui.exportVideoButton.connect("clicked(bool)", self.onExportVideoButton)
-        self.ui.sampleWalkButton.connect("clicked(bool)", lambda checked=False: self.onSample("gait"))
-        self.ui.sampleInfantButton.connect("clicked(bool)", lambda checked=False: self.onSample("movements"))
-        self.ui.playButton.connect("toggled(bool)", self.onPlay)
 
         self.initializeParameterNode()
 
@@ -113,6 +111,7 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.jobs.cancel()
         self.marks.close()
+        self.videos.close()
         self.removeObservers()
 
     def enter(self):
@@ -124,6 +123,8 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         self.jobs.cancel()
         self.marks.forget()
+        self.logic.forget()
+        self.scoring.forget()
         self._shownVideoID = ""
         self.setParameterNode(None)
 
@@ -168,17 +169,6 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.hasObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls):
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls)
 
-    def _observeBrowser(self, browser):
-        """Follow this video's slider, also while another module is shown."""
-        if browser is self._browser:
-            return
-        if self._browser is not None and self.hasObserver(self._browser, vtk.vtkCommand.ModifiedEvent, self._onTime):
-            self.removeObserver(self._browser, vtk.vtkCommand.ModifiedEvent, self._onTime)
-        self._browser = browser
-        if browser is not None:
-            self.addObserver(browser, vtk.vtkCommand.ModifiedEvent, self._onTime)
-        self._seekWidget.setMRMLSequenceBrowserNode(browser)
-
     # -- what is shown --------------------------------------------------------------------------------------------
 
     def video(self):
@@ -204,18 +194,14 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node:
             self.logic.takeOver(node)
         video, result = self.video(), self.result()
-        self._observeBrowser(video.browser if video else None)
         problem = self.logic.videoProblem(video.sequence) if video else ""
-        ui.videoLabel.text = texts.videoText(video.sequence, problem) if video else ""
-        ui.videoLabel.visible = bool(ui.videoLabel.text)
-        ui.locateRow.visible = bool(problem)
-        ui.seekRow.visible = ui.timeLabel.visible = video is not None
+        self.videos.update(video, problem)
         if not self.jobs.running:
             ready = video is not None and not problem
             ui.applyButton.enabled = ui.findButton.enabled = ready
             ui.applyButton.toolTip = problem or (_("Score the video.") if ready else _("Choose or load a video first."))
             ui.activationButton.enabled = ui.exportVideoButton.enabled = ready and self.logic.isScored(result)
-        self.results.update(node, result)
+        self.results.update(node, result, self.scoring.problemsOf(node))
         self._showChosen(video)
         self.networks.update(node)
         self.marks.update(video, result)
@@ -228,132 +214,18 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.results.onShowPlot()
         self._shownVideoID = identifier
 
-    def _onTime(self, caller=None, event=None):
+    def _onTime(self):
         """The slider moved: cursor, marks and the line under it follow."""
         video, result = self.video(), self.result()
         if video is None:
             return
-        self.ui.timeLabel.text = html.escape(texts.timeText(video, result))
-        self.ui.playButton.checked = bool(video.browser.GetPlaybackActive())
+        self.videos.showTime(video, result)
         if result is not None:
             self.logic.moveCursor(self._parameterNode, video)
         self.marks.followTime(video, result)
 
-    # -- videos ---------------------------------------------------------------------------------------------------
-
-    def onLoadButton(self):
-        from SpineMotionToolsLib.common.video import VIDEO_SUFFIXES
-
-        filters = _("Videos") + f" ({' '.join('*' + suffix for suffix in VIDEO_SUFFIXES)})"
-        path = qt.QFileDialog.getOpenFileName(self.parent, _("Load video"), "", filters)
-        if path:
-            with slicer.util.tryWithErrorDisplay(_("The video was not loaded."), waitCursor=True):
-                self._parameterNode.inputVideo = self.logic.loadVideo(path)
-
-    def onSample(self, task):
-        with slicer.util.tryWithErrorDisplay(_("The sample video was not loaded."), waitCursor=True):
-            sequence = self.logic.loadSample(task)
-            with slicer.util.NodeModify(self._parameterNode):
-                self._parameterNode.inputVideo = sequence
-                self._parameterNode.task = type(self._parameterNode.task)(task)
-
-    def onLocateButton(self):
-        path = qt.QFileDialog.getOpenFileName(self.parent, _("Where the video file is now"))
-        if path:
-            with slicer.util.tryWithErrorDisplay(_("The file was not taken."), waitCursor=True):
-                self.logic.locate(self._parameterNode.inputVideo, path)
-                self._updateControls()
-
-    def onPlay(self, play):
-        video = self.video()
-        if video is not None and bool(video.browser.GetPlaybackActive()) != bool(play):
-            video.browser.SetPlaybackActive(bool(play))
-
-    # -- scoring --------------------------------------------------------------------------------------------------
-
     def onApplyButton(self):
-        self._run(
-            self.ui.applyButton,
-            _("The video was not scored."),
-            _("Scoring the video"),
-            lambda onProgress: self.logic.startScoring(self._parameterNode, onProgress),
-            self._onScored,
-        )
-
-    def onActivationButton(self):
-        self._run(
-            self.ui.activationButton,
-            _("No activation was computed."),
-            _("Finding where the network looked"),
-            lambda onProgress: self.logic.startScoring(self._parameterNode, onProgress, explain=True),
-            self._onScored,
-        )
-
-    def onFindButton(self):
-        self._run(
-            self.ui.findButton,
-            _("No torso points were looked for."),
-            _("Looking for the torso points"),
-            lambda onProgress: self.logic.startFinding(self._parameterNode, onProgress),
-            self._onFound,
-        )
-
-    def onExportVideoButton(self):
-        path = "" if self.jobs.running else self.results.askPath(_("Save video"), "video.mp4", "MP4 (*.mp4)")
-        if path or self.jobs.running:
-            self._run(
-                self.ui.exportVideoButton,
-                _("The video was not written."),
-                _("Writing the video"),
-                lambda onProgress: self.logic.startScoring(self._parameterNode, onProgress, explain=True, overlay=True),
-                lambda video, result: self._onVideoWritten(video, result, path),
-            )
-
-    def _run(self, button, failure, title, start, done):
-        """Start a job on the chosen video, or cancel it when its own button was pressed again."""
-        if self.jobs.running:
-            self.jobs.cancel()
-            return
-        with slicer.util.tryWithErrorDisplay(failure, waitCursor=True):
-            from MovementModuleLib.packages import ensureVideoPackages
-            from SpineMotionToolsGui.dependencies import ensureInferencePackages
-
-            ensureInferencePackages()
-            ensureVideoPackages(flow=self._parameterNode.task.value == "movements")
-            sequenceID = self._parameterNode.inputVideo.GetID()
-            self.jobs.run(button, title, start, lambda result: self._finish(sequenceID, failure, result, done))
-
-    def _finish(self, sequenceID, failure, jobResult, done):
-        video = self.logic.videoOf(slicer.mrmlScene.GetNodeByID(sequenceID))
-        if video is None:  # removed while the job ran
-            self.log.info(_("The video was removed from the scene; its scores were discarded."))
-            return
-        with slicer.util.tryWithErrorDisplay(failure, waitCursor=True):
-            for problem in jobResult.get("problems", ()):
-                self.log.error(problem)
-            done(video, jobResult)
-        self._updateControls()
-
-    def _onScored(self, video, jobResult):
-        result = self.logic.finishScoring(self._parameterNode, video.sequence, jobResult)
-        if not self.logic.isScored(result):
-            self.log.info(_("Not scored. {reason}").format(reason=result.why_not))
-            return
-        self.log.info(_("Scored {n} clips.").format(n=len(self.logic.spansOf(result))))
-        self.marks.ensureNode(self.logic.videoOf(video.sequence))
-        self.results.onShowPlot()
-
-    def _onFound(self, video, jobResult):
-        if not jobResult["torso"]:
-            self.ui.statusLabel.text = _("No infant was found. Place the torso points by hand.")
-            return
-        self.marks.takeFound(video, jobResult["torso"])
-        self.log.info(_("Found torso points on {n} frames.").format(n=len(jobResult["torso"])))
-
-    def _onVideoWritten(self, video, jobResult, path):
-        self._onScored(video, jobResult)
-        self.logic.exportVideo(jobResult, path)
-        self.log.info(_("Wrote the video."))
+        self.scoring.onApply()
 
 
 class MovementModuleFileReader:

@@ -196,8 +196,12 @@ def test_a_chart_is_drawn_and_its_points_can_be_clicked(app, chart):
     ids, data = selected[0]
     assert ids.GetValue(0) == chart.GetNthPlotSeriesNodeID(0)
     assert data.GetItemAsObject(0).GetValue(0) == 1
-    QtTest.QTest.mouseClick(view, QtCore.Qt.LeftButton, QtCore.Qt.NoModifier, QtCore.QPoint(2, 2))
-    assert len(selected) == 1
+    beside = (view, QtCore.Qt.LeftButton, QtCore.Qt.NoModifier, QtCore.QPoint(2, 2))
+    QtTest.QTest.mouseClick(*beside)
+    assert selected[1] == (ids, data)  # still selected
+    view.RemovePlotSelections()
+    QtTest.QTest.mouseClick(*beside)
+    assert selected[2][1].GetNumberOfItems() == 0
 
 
 def test_the_node_selector_lists_fitting_nodes(scene):

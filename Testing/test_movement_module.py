@@ -43,8 +43,8 @@ def parameters(host):
 
 def finish(host, video, result):
     """What the panel does when a job has ended with this result."""
-    host.widget._finish(
-        video.sequence.GetID(), "failed", {"result": result.to_json(), "files": {}}, host.widget._onScored
+    host.widget.scoring.finish(
+        video.sequence.GetID(), "failed", {"result": result.to_json(), "files": {}}, host.widget.scoring.onScored
     )
     host.process()
 
@@ -197,6 +197,79 @@ def test_sample_data_has_both_videos(host, app, scene, name):
     assert scene.GetFirstNodeByClass("vtkMRMLSequenceNode").GetName() == name
 
 
+def test_loading_leaves_the_panel_alive_and_can_be_cancelled(host, app, scene):
+    app.dialogs.answer(str(DATA / "WalkPhantom.mp4"))
+    host.click("loadButton")
+    assert host.widget.jobs.running
+    assert host.ui.loadButton.text == "Cancel"
+    host.click("loadButton")
+    assert not host.widget.jobs.running
+    assert scene.GetFirstNodeByClass("vtkMRMLSequenceNode") is None
+    app.dialogs.answer(str(DATA / "WalkPhantom.mp4"))
+    host.click("loadButton")
+    wait(host)
+    video = host.widget.video()
+    assert video.sequence.GetName() == "WalkPhantom"
+    at_once = host.logic.videoOf(host.logic.loadSample("gait"))
+    assert (video.frames, video.size_px) == (at_once.frames, at_once.size_px)
+    assert np.array_equal(shown(video, 40), shown(at_once, 40))
+    assert video.times_s() == pytest.approx(at_once.times_s())
+
+
+def shown(video, item):
+    import slicer
+
+    return slicer.util.arrayFromVolume(video.sequence.GetNthDataNode(item))
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_long_video_is_decoded_elsewhere_behind_a_dialog(host, scene, monkeypatch, cancelled):
+    import qt
+    import slicer
+    from MovementModuleLib import loading
+
+    window, dialogs = qt.QMainWindow(), []
+    make = slicer.util.createProgressDialog
+
+    def dialog(**options):
+        dialogs.append(make(parent=window, **options))
+        if cancelled:
+            dialogs[-1].cancel()
+        return dialogs[-1]
+
+    monkeypatch.setattr(loading, "AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: window)
+    monkeypatch.setattr(slicer.util, "createProgressDialog", dialog)
+    if cancelled:
+        with pytest.raises(RuntimeError, match="stopped"):
+            slicer.util.loadNodeFromFile(str(DATA / "WalkPhantom.mp4"))
+        assert scene.GetFirstNodeByClass("vtkMRMLSequenceNode") is None
+    else:
+        node = slicer.util.loadNodeFromFile(str(DATA / "WalkPhantom.mp4"))
+        assert node.GetName() == "WalkPhantom"
+        assert host.logic.videoOf(node).size_px == (320, 240)
+    assert not dialogs[0].visible
+
+
+def test_a_view_turned_by_another_module_is_axial_again(host, walk, app):
+    red = app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    red.SetOrientation("Coronal")
+    host.logic.showVideo(walk)
+    assert red.GetOrientation() == "Axial"
+
+
+def test_points_in_a_transformed_video_are_pixels_again(host, walk, scene):
+    import slicer
+
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    slicer.util.updateTransformMatrixFromArray(
+        transform, np.array([[0, -2, 0, 7], [2, 0, 0, -5], [0, 0, 2, 1], [0, 0, 0, 1.0]])
+    )
+    walk.volume.SetAndObserveTransformNodeID(transform.GetID())
+    points = np.array([[0, 0], [100.5, 20.25]])
+    assert walk.to_pixels(walk.to_ras(points)) == pytest.approx(points)
+
+
 def test_long_videos_stay_within_the_budget():
     from SpineMotionToolsLib.common.video_preview import BUDGET_BYTES, display_plan
 
@@ -242,16 +315,38 @@ def test_not_scored_says_why_at_the_top(host, walk):
     assert not host.ui.activationButton.enabled
 
 
+def test_checks_of_the_video_and_problems_are_shown(host, walk):
+    result = gait_result()
+    job = {"result": result.to_json(), "files": {}, "problems": ["The disk is full. <Free> some space."]}
+    host.widget.scoring.finish(walk.sequence.GetID(), "failed", job, host.widget.scoring.onScored)
+    assert "The disk is full. &lt;Free&gt; some space." in host.ui.warningsLabel.text
+    for check in result.checks:
+        assert check.name in host.ui.qualityLabel.text
+        assert check.asked in host.ui.qualityLabel.text
+    finish(host, walk, result)
+    assert "disk" not in host.ui.warningsLabel.text
+    host.click("sampleInfantButton")
+    assert not host.ui.qualityLabel.visible
+
+
+def test_tables_stay_when_other_data_is_loaded(host, walk, scene):
+    finish(host, walk, gait_result())
+    scene.StartState(scene.BatchProcessState)
+    scene.AddNewNodeByClass("vtkMRMLModelNode")
+    scene.EndState(scene.BatchProcessState)
+    assert host.ui.clipTableView.mrmlTableNode() is parameters(host).clipTable
+
+
 def test_cursor_and_words_follow_the_slider(host, walk):
     from SpineMotionToolsLib.scene import video_results
 
     finish(host, walk, gait_result())
-    host.widget._seekWidget.setSelectedItemNumber(20)
+    host.widget.videos.seekWidget.setSelectedItemNumber(20)
     cursor = parameters(host).chart.GetNthPlotSeriesNode(3).GetTableNode().GetTable().GetColumnByName("now")
     assert cursor.GetValue(0) == cursor.GetValue(1) == pytest.approx(40 / 30, abs=1e-3)
     assert "P(ASD) 0.80" in host.ui.timeLabel.text
     assert video_results.clip_at(gait_result(), 40 / 30) == 1
-    host.widget._seekWidget.setSelectedItemNumber(80)  # after the last clip
+    host.widget.videos.seekWidget.setSelectedItemNumber(80)  # after the last clip
     assert "between scored clips" in host.ui.timeLabel.text
 
 
@@ -273,6 +368,24 @@ def test_clicking_a_row_or_a_point_goes_to_its_clip(host, walk):
     assert host.widget.video().time_s == pytest.approx(1.0, abs=0.07)
     host.logic.goToPlotPoint(parameters(host), chart.GetNthPlotSeriesNodeID(1), 0)  # the band leads nowhere
     assert host.widget.video().time_s == pytest.approx(1.0, abs=0.07)
+
+
+def test_clicks_in_the_plot_lead_to_clips_and_clicks_beside_points_nowhere(host, walk, app):
+    from PySide6 import QtCore, QtTest
+
+    finish(host, walk, gait_result())
+    view = app.layoutManager().plotWidget(0).plotView()
+    view.resize(400, 300)
+
+    def click(place):
+        QtTest.QTest.mouseClick(view, QtCore.Qt.LeftButton, QtCore.Qt.NoModifier, place)
+        host.process(0.05)
+
+    click(view.pointPixel(0, 6))
+    assert host.widget.video().time_s == pytest.approx(2.0, abs=0.07)
+    host.widget.videos.seekWidget.setSelectedItemNumber(0)
+    click(QtCore.QPoint(2, 2))
+    assert host.widget.video().item == 0
 
 
 def test_each_video_and_task_keeps_its_own_result(host, walk):
@@ -302,7 +415,7 @@ def test_result_reference_and_choices_survive_saving_and_loading(host, walk, tmp
     assert parameters(host).ageWeeks == 12.5
     assert host.ui.applyButton.enabled
     assert host.logic.requestOf(parameters(host)).regions[0] == pytest.approx([40, 50, 100, 200], abs=0.5)
-    host.widget._seekWidget.setSelectedItemNumber(20)
+    host.widget.videos.seekWidget.setSelectedItemNumber(20)
     assert "P(ASD) 0.80" in host.ui.timeLabel.text
     chart = parameters(host).chart
     assert chart.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows() == 9
@@ -329,7 +442,7 @@ def test_a_dragged_region_is_kept_for_its_frame_and_can_be_undone(host, walk):
     host.click("placeButton")
     assert parameters(host).patientBy.value == "region"
     drag_region(host, (60, 80, 120, 220))
-    host.widget._seekWidget.setSelectedItemNumber(30)
+    host.widget.videos.seekWidget.setSelectedItemNumber(30)
     drag_region(host, (160, 80, 220, 220))
     regions = host.logic.requestOf(parameters(host)).regions
     assert list(regions) == [0, 60]
@@ -348,16 +461,16 @@ def test_a_dragged_region_is_kept_for_its_frame_and_can_be_undone(host, walk):
 
 def test_found_boxes_follow_the_video_and_become_regions_when_dragged(host, walk):
     finish(host, walk, gait_result())
-    host.widget._seekWidget.setSelectedItemNumber(10)
+    host.widget.videos.seekWidget.setSelectedItemNumber(10)
     node, video = host.widget.marks.node(), host.widget.video()
     assert host.widget.marks._mark.read(video, node) == pytest.approx([30, 40, 90, 220], abs=0.5)
     assert parameters(host).patientBy.value == "motion"
-    host.widget._seekWidget.setSelectedItemNumber(60)
+    host.widget.videos.seekWidget.setSelectedItemNumber(60)
     assert host.widget.marks._mark.read(video, node) == pytest.approx([130, 40, 190, 220], abs=0.5)
     drag_region(host, (125, 40, 195, 225))
     assert parameters(host).patientBy.value == "region"
     assert list(host.logic.requestOf(parameters(host)).regions) == [120]
-    host.widget._seekWidget.setSelectedItemNumber(89)  # nobody was found there
+    host.widget.videos.seekWidget.setSelectedItemNumber(89)  # nobody was found there
     assert not node.GetDisplayVisibility()
 
 
@@ -451,7 +564,9 @@ def test_closing_the_scene_stops_the_work(host, walk):
 def test_removing_the_video_while_it_is_scored_discards_the_result(host, walk, scene):
     identifier = walk.sequence.GetID()
     scene.RemoveNode(walk.sequence)
-    host.widget._finish(identifier, "failed", {"result": gait_result().to_json(), "files": {}}, host.widget._onScored)
+    host.widget.scoring.finish(
+        identifier, "failed", {"result": gait_result().to_json(), "files": {}}, host.widget.scoring.onScored
+    )
     assert "removed" in host.ui.logText.plainText
 
 
@@ -507,9 +622,9 @@ def test_activation_is_an_overlay_in_step_with_the_video(host, walk, scene, app,
     assert parameters(host).activation.GetNumberOfDataNodes() == len(walk.frames)
     composite = scene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
     overlay = scene.GetNodeByID(composite.GetForegroundVolumeID())
-    host.widget._seekWidget.setSelectedItemNumber(20)
+    host.widget.videos.seekWidget.setSelectedItemNumber(20)
     first = slicer.util.arrayFromVolume(overlay).copy()
-    host.widget._seekWidget.setSelectedItemNumber(60)
+    host.widget.videos.seekWidget.setSelectedItemNumber(60)
     assert not np.array_equal(first, slicer.util.arrayFromVolume(overlay))
     host.ui.activationOpacitySlider.value = 0.3
     assert composite.GetForegroundOpacity() == pytest.approx(0.3)
@@ -517,6 +632,56 @@ def test_activation_is_an_overlay_in_step_with_the_video(host, walk, scene, app,
     host.close_scene()
     host.load_scene(path)
     assert parameters(host).activation.GetNumberOfDataNodes() == len(walk.frames)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sample", ["Walk", "Infant"])
+def test_a_score_is_not_computed_again_for_its_activation_and_video(host, app, sample, tmp_path, monkeypatch):
+    from SpineMotionToolsLib.common import jobs
+
+    host.click(f"sample{sample}Button")
+    started = []
+
+    def start_job(task, parameters_, on_progress=None):
+        started.append({name: name in parameters_ for name in ("scored", "maps")})
+        return real(task, parameters_, on_progress)
+
+    real = jobs.start_job
+    monkeypatch.setattr(jobs, "start_job", start_job)
+    for button in ("applyButton", "activationButton", "exportVideoButton"):
+        app.dialogs.answer(str(tmp_path / "video.mp4")) if button == "exportVideoButton" else None
+        host.click(button)
+        wait(host)
+    first, second, third = started
+    assert (first, second) == ({"scored": False, "maps": False}, {"scored": True, "maps": False})
+    assert third == {"scored": True, "maps": True}
+    assert (tmp_path / "video.mp4").stat().st_size > 10_000
+    answer = host.ui.answerLabel.text
+    parameters(host).ignoreQuality = True  # another choice: the score does not hold any more
+    host.click("activationButton")
+    wait(host)
+    assert started[3] == {"scored": False, "maps": False}
+    assert host.ui.answerLabel.text == answer
+
+
+def test_kept_scores_are_those_of_the_same_choices(tmp_path):
+    from MovementModuleLib.kept import KeptScores, choicesOf
+
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"1")
+    choices = choicesOf({"video": str(video), "person": {"regions": {3: [1, 2]}}})
+    kept, result = KeptScores(), gait_result()
+    kept.keep("node", result, None, choices)
+    found = kept.files("node", "gait", choices, str(tmp_path))
+    assert json.loads(Path(found["scored"]).read_text(encoding="utf-8")) == json.loads(json.dumps(result.to_json()))
+    assert kept.files("other", "gait", choices, str(tmp_path)) == {}
+    assert kept.files("node", "movements", choices, str(tmp_path)) == {}
+    assert kept.files("node", "gait", choicesOf({"video": str(video)}), str(tmp_path)) == {}
+    video.write_bytes(b"12")  # another file of the same name
+    again = choicesOf({"video": str(video), "person": {"regions": {3: [1, 2]}}})
+    assert kept.files("node", "gait", again, str(tmp_path)) == {}
+    kept.clear()
+    assert kept.files("node", "gait", choices, str(tmp_path)) == {}
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def movement(headless):
     host.click("sampleWalkButton")
     host.click("applyButton")
     host.wait(lambda: not host.widget.jobs.running, timeout=600)
-    host.widget._seekWidget.setSelectedItemNumber(40)
+    host.widget.videos.seekWidget.setSelectedItemNumber(40)
     host.screenshot_with_views(PICTURES / "movement-walk.png", size=(1280, 1300))
     host.click("sampleInfantButton")
     host.ui.ageSpinBox.value = 12.0

@@ -5,6 +5,8 @@ import os
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from MovementModuleLib import exports, loading
+from MovementModuleLib.kept import KeptScores, choicesOf
 from MovementModuleLib.parameters import AGE_NOT_ENTERED, MovementModuleParameterNode
 from MovementModuleLib.request import Request
 
@@ -17,7 +19,6 @@ RESULT_FIELDS = {  # role of a node -> field of the parameter node
     "activation": "activation",
 }
 SAMPLES = {"gait": "WalkPhantom", "movements": "InfantPhantom"}
-STATUS_STEP = 25  # frames between two words in the status bar while a video is loaded
 
 
 class MovementModuleLogic(ScriptedLoadableModuleLogic):
@@ -29,7 +30,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
-        self._maps = {}  # activation maps of this session by sequence id and system, for the report
+        self._kept = KeptScores()
         self._result, self._resultKey = None, None
 
     def getParameterNode(self):
@@ -41,19 +42,24 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
     def loadVideo(path, name=None, show=True):
         """Load a video file, or a folder of pictures, for display and scoring; returns the sequence node.
 
-        Asks for PyAV when it is missing. Raises InputError or DependencyError with a sentence.
+        Asks for PyAV when it is missing. A long video is decoded in a child process, behind a dialog that can cancel
+        it. Raises InputError, DependencyError or Cancelled with a sentence.
         """
-        from SpineMotionToolsLib.common.video import open_video
-        from SpineMotionToolsLib.scene import video
-
-        from MovementModuleLib.packages import ensureVideoPackages
-
-        ensureVideoPackages()
-        name = name or os.path.splitext(os.path.basename(os.path.normpath(path)))[0]
-        with slicer.util.RenderBlocker():
-            shown = video.add_video(slicer.mrmlScene, open_video(path), path, name, _tellStatus)
+        shown = loading.load(path, name)
         if show:
             MovementModuleLogic.showVideo(shown)
+        return shown.sequence
+
+    @staticmethod
+    def startLoading(path, onProgress):
+        """Start decoding the frames to show of a video; returns the job. The window stays alive meanwhile."""
+        return loading.startLoading(path, onProgress)
+
+    @staticmethod
+    def finishLoading(path, jobResult):
+        """Put what a finished job decoded into the scene and show it; returns the sequence node."""
+        shown = loading.finishLoading(path, jobResult)
+        MovementModuleLogic.showVideo(shown)
         return shown.sequence
 
     @staticmethod
@@ -73,13 +79,22 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def showVideo(video, activation=None):
         """Show a video in the slice views, upright in the axial one, and in the sequence toolbar."""
+        from SpineMotionToolsLib.scene import video_layout
         from SpineMotionToolsLib.scene.video_activation import overlay_of
 
         overlay = overlay_of(video, activation)
+        video_layout.turn_axial(slicer.mrmlScene)
         slicer.util.setSliceViewerLayers(background=video.volume, foreground=overlay, label=None, fit=True)
         toolbar = getattr(slicer.modules.sequences, "setToolBarActiveBrowserNode", None)
         if toolbar is not None:
             toolbar(video.browser)
+
+    @staticmethod
+    def fitViews():
+        """Fit the slice views to what they show."""
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is not None:
+            layoutManager.resetSliceViews()
 
     @staticmethod
     def goToItem(video, item):
@@ -112,17 +127,20 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         sequence = self.loadVideo(video) if show and isinstance(video, (str, os.PathLike)) else video
         job = self._start(start_job, sequence, request)
         try:
-            result = self._resultFrom(job.wait())
+            jobResult = job.wait()
+            result = self._resultFrom(jobResult)
+            if show:
+                self._keep(sequence, {**jobResult, "choices": job.choices})
+                self._show(self.getParameterNode(), sequence, result)
         finally:
             job.close()
-        if show:
-            self._show(self.getParameterNode(), sequence, result)
         return result
 
     def startScoring(self, parameterNode, onProgress, explain=False, overlay=False):
         """Start scoring the chosen video in a child process; returns the job.
 
-        `explain` also makes activation maps, `overlay` also writes the video with everything laid over.
+        `explain` also makes activation maps, `overlay` also writes the video with everything laid over. With either of
+        them, a score that was made in this session with the same choices is not computed again.
         """
         from SpineMotionToolsLib.common.jobs import start_job
 
@@ -132,10 +150,11 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
 
     def finishScoring(self, parameterNode, sequenceNode, jobResult):
         """Put a finished job's scores, and activation maps if it made any, into the scene; returns the result."""
+        maps = self._keep(sequenceNode, jobResult)
         result = self._resultFrom(jobResult)
         self._show(parameterNode, sequenceNode, result)
-        if "maps" in jobResult["files"]:
-            self._showActivation(parameterNode, sequenceNode, result, jobResult["files"]["maps"])
+        if maps is not None:
+            self._showActivation(parameterNode, sequenceNode, result, maps)
         return result
 
     def startFinding(self, parameterNode, onProgress):
@@ -183,11 +202,13 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         folder = tempfile.TemporaryDirectory(prefix="SpineMotionTools-")
         path = self._originalOf(video, folder.name)
         extra = dict(extra or {}, report=False)
+        choices = choicesOf(request.parameters(path))
         if extra.get("explain") or extra.get("overlay"):
+            extra |= self._kept.files(video.GetID(), request.task, choices, folder.name)
             extra["folder"] = os.path.join(folder.name, "results")
             os.makedirs(extra["folder"])
         job = start(f"{request.task}.tasks:{task}", request.parameters(path, **extra), onProgress)
-        job.outputFolder = folder
+        job.outputFolder, job.choices = folder, choices
         return job
 
     def _originalOf(self, video, folder):
@@ -220,11 +241,28 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         values = jobResult["result"]
         return {"gait": GaitResult, "movements": MovementResult}[values["provenance"]["system"]].from_json(values)
 
+    def _keep(self, sequenceNode, jobResult):
+        """Remember what was computed, with the choices it was made with; returns the activation maps or None."""
+        result, path = self._resultFrom(jobResult), jobResult["files"].get("maps")
+        maps = None
+        if path is not None:
+            if result.provenance.system == "gait":
+                from SpineMotionToolsLib.gait.explain import ActivationMaps
+            else:
+                from SpineMotionToolsLib.movements.explain import ActivationMaps
+            maps = ActivationMaps.load(path)
+        self._kept.keep(sequenceNode.GetID(), result, maps, jobResult.get("choices"))
+        return maps
+
+    def forget(self):
+        """The scene is closed: nothing that was computed belongs to the next one."""
+        self._kept.clear()
+        self._result, self._resultKey = None, None
+
     def _show(self, parameterNode, sequenceNode, result):
         from SpineMotionToolsLib.scene import video_activation, video_results
 
         video, system = self.videoOf(sequenceNode), result.provenance.system
-        self._maps.pop((sequenceNode.GetID(), system), None)
         video_activation.remove_activation(slicer.mrmlScene, video, system)
         shown = video_results.show_result(slicer.mrmlScene, video, result)
         video_results.move_cursor(shown.chart, video.time_s)
@@ -233,15 +271,10 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
             parameterNode.task = type(parameterNode.task)(system)
             self.takeOver(parameterNode)
 
-    def _showActivation(self, parameterNode, sequenceNode, result, path):
+    def _showActivation(self, parameterNode, sequenceNode, result, maps):
         from SpineMotionToolsLib.scene import video_activation
 
-        if result.provenance.system == "gait":
-            from SpineMotionToolsLib.gait.explain import ActivationMaps
-        else:
-            from SpineMotionToolsLib.movements.explain import ActivationMaps
-        maps, video = ActivationMaps.load(path), self.videoOf(sequenceNode)
-        self._maps[(sequenceNode.GetID(), result.provenance.system)] = maps
+        video = self.videoOf(sequenceNode)
         video_activation.show_activation(slicer.mrmlScene, video, result, maps, parameterNode.activationOpacity)
         self.takeOver(parameterNode)
         self.goToItem(video, video.item)
@@ -333,12 +366,13 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         """Show the video with the plot below it; returns the plot's view, or None without a window."""
         from SpineMotionToolsLib.scene import video_layout
 
-        self.showVideo(video, parameterNode.activation)
         layoutManager = slicer.app.layoutManager()
         if layoutManager is None or parameterNode.chart is None:
+            self.showVideo(video, parameterNode.activation)
             return None
         video_layout.register(layoutManager.layoutLogic().GetLayoutNode())
         layoutManager.setLayout(video_layout.LAYOUT)
+        self.showVideo(video, parameterNode.activation)
         plotWidget = layoutManager.plotWidget(0)
         if plotWidget is None:
             return None
@@ -351,59 +385,17 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
 
     def exportCsv(self, parameterNode, folder):
         """Write scores, measures, and what was found as CSV; returns the file names."""
-        from SpineMotionToolsLib.common.files import safe_name
-        from SpineMotionToolsLib.scene.video_results import overall_table
-
-        result = self.resultOf(parameterNode)
-        stem, system = safe_name(parameterNode.inputVideo.GetName()), result.provenance.system
-        tables = {"overall": overall_table(result), "clips": result.to_table()}
-        if system == "gait":
-            tables["boxes"] = result.box_table()
-        else:
-            tables |= {"energy": result.energy_table(), "torso": result.torso_table()}
-        names = []
-        for what, table in tables.items():
-            names.append(f"{stem}_{system}_{what}.csv")
-            table.to_csv(os.path.join(folder, names[-1]))
-        return names
+        return exports.exportCsv(parameterNode.inputVideo.GetName(), self.resultOf(parameterNode), folder)
 
     def exportReport(self, parameterNode, path):
         """Write one HTML file with the answer, the plot, pictures with hidden face, and how they were made."""
         from SpineMotionToolsLib.scene.video import original_path
 
-        result = self.resultOf(parameterNode)
-        maps = self._maps.get((parameterNode.inputVideo.GetID(), result.provenance.system))
-        if result.provenance.system == "gait":
-            from SpineMotionToolsLib.gait.report import report_of
+        sequence, result = parameterNode.inputVideo, self.resultOf(parameterNode)
+        maps = self._kept.maps(sequence.GetID(), result.provenance.system)
+        exports.exportReport(result, original_path(sequence), maps, path)
 
-            original = original_path(parameterNode.inputVideo)
-            readable = original is not None and original.exists()
-            report_of(result, original if readable else None, maps).write(path)
-        else:
-            from SpineMotionToolsLib.movements.report import report_of
-
-            report_of(result, maps).write(path)
-
-    def exportVideo(self, jobResult, path):
+    @staticmethod
+    def exportVideo(jobResult, path):
         """Keep the overlay video of a finished job under the user's name; raises OutputError if there is none."""
-        import shutil
-
-        from SpineMotionToolsLib.common.errors import OutputError
-        from SpineMotionToolsLib.common.files import atomic_path
-
-        made = jobResult["files"].get("overlay")
-        if made is None:
-            reasons = jobResult.get("problems") or ["The video was not scored, so there is nothing to lay over it."]
-            raise OutputError(" ".join(reasons))
-        with atomic_path(path) as temporary:
-            shutil.copyfile(made, temporary)
-
-
-def _tellStatus(done, of, text=""):
-    """Show in the status bar how far loading is."""
-    if done % STATUS_STEP == 1:
-        from slicer.i18n import tr as _
-
-        slicer.util.showStatusMessage(_("Loading the video: {percent} %").format(percent=round(100 * done / of)), 2000)
-        if slicer.util.mainWindow() is not None:
-            slicer.util.mainWindow().statusBar().repaint()
+        exports.exportVideo(jobResult, path)

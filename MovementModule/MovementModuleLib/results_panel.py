@@ -19,12 +19,14 @@ class ResultsPanel:
         ui.exportReportButton.connect("clicked(bool)", self.onExportReport)
         ui.clipTableView.connect("selectionChanged()", self.onTableSelection)
 
-    def update(self, node, result):
-        """Show a result; None clears the section."""
+    def update(self, node, result, problems):
+        """Show a result and what went wrong besides; None clears the section."""
         ui, scored = self._ui, self._module.logic.isScored(result)
-        ui.warningsLabel.text = texts.warningsText(result)
+        ui.warningsLabel.text = texts.warningsText(result, problems)
         ui.warningsLabel.visible = bool(ui.warningsLabel.text)
         ui.answerLabel.text = texts.answerText(result)
+        ui.qualityLabel.text = texts.qualityText(result)
+        ui.qualityLabel.visible = bool(ui.qualityLabel.text)
         for view, field in ((ui.overallTableView, "overallTable"), (ui.clipTableView, "clipTable")):
             table = getattr(node, field) if scored else None
             if view.mrmlTableNode() is not table:
@@ -49,6 +51,7 @@ class ResultsPanel:
     def onShowPlot(self):
         """Show video and plot one below the other; clicking a point goes to its clip."""
         plotView = self._module.logic.showPlot(self._module._parameterNode, self._module.video())
+        qt.QTimer.singleShot(0, self._module.logic.fitViews)  # views of a new layout have their size only then
         if plotView is not None and self._plotView is not plotView:
             plotView.connect("dataSelected(vtkStringArray*, vtkCollection*)", self.onPlotSelection)
             self._plotView = plotView
@@ -57,8 +60,10 @@ class ResultsPanel:
         if self._module.result() is None or selections is None or selections.GetNumberOfItems() == 0:
             return
         points = selections.GetItemAsObject(0)
-        if points.GetNumberOfValues() > 0:
+        if seriesIDs.GetNumberOfValues() > 0 and points.GetNumberOfValues() > 0:
             self._module.logic.goToPlotPoint(self._module._parameterNode, seriesIDs.GetValue(0), points.GetValue(0))
+        # Else the next click beside a point would tell the same selection again.
+        qt.QTimer.singleShot(0, self._plotView.RemovePlotSelections)
 
     def onExportCsv(self):
         folder = qt.QFileDialog.getExistingDirectory(self._module.parent, _("Folder for the CSV files"))

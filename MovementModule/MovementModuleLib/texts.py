@@ -25,13 +25,13 @@ def videoText(sequenceNode, problem):
     return "<br>".join(lines)
 
 
-def warningsText(result):
-    """What to know before trusting the result, starter models first."""
+def warningsText(result, problems=()):
+    """What to know before trusting the result: what went wrong, that the model is a starter, what was poor."""
     from SpineMotionToolsLib.scene.video_results import is_scored
 
     if result is None:
-        return ""
-    lines, scored = [], is_scored(result)
+        return _warned(problems)
+    lines, scored = [*problems], is_scored(result)
     if result.provenance.starter:
         lines.append(_("Starter model, phantom-trained: it knows drawn figures only and is not validated on patients."))
     lines += [] if scored else [_("Not scored.") + " " + result.why_not]
@@ -39,7 +39,25 @@ def warningsText(result):
         lines.append(_("Scored in spite of poor quality."))
         lines += [check.sentence for check in result.checks if check.stops and not check.passed]
     lines += result.warnings
+    return _warned(lines)
+
+
+def _warned(lines):
     return "<br>".join("\u26a0 " + html.escape(line) for line in dict.fromkeys(lines))
+
+
+def qualityText(result):
+    """Every check of the video: what was found, and what is asked."""
+    if result is None or not result.checks:
+        return ""
+    marks = {True: "\u2713", False: "\u26a0"}
+    lines = [
+        _("{mark} {name}: {value} (asked: {asked})").format(
+            mark=marks[bool(check.passed)], name=check.name, value=check.value, asked=check.asked
+        )
+        for check in result.checks
+    ]
+    return "<br>".join(html.escape(line) for line in [_("Quality of the video"), *lines])
 
 
 def answerText(result):

@@ -7,13 +7,14 @@ Parameters of every task: "video" (path), and, all optional, "model" (path), "mo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from SpineMotionToolsLib.common.errors import InputError, OutputError
-from SpineMotionToolsLib.common.progress import Progress, no_progress
+from SpineMotionToolsLib.common.progress import Progress, no_progress, parts
 
 STARTER_POINTS_FILE = "gait-body-points.safetensors"
 
@@ -21,15 +22,43 @@ STARTER_POINTS_FILE = "gait-body-points.safetensors"
 def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
     """Score one video; further parameters "folder" (where files go), "explain", "overlay", "faces_hidden", "report".
 
+    "scored" (path of an earlier `GaitResult.to_json()`) and "maps" (path of its activation maps) are what was found
+    before with the same parameters and is not computed again.
     Returns {"result": `GaitResult.to_json()`, "files": paths by kind, "problems": sentences on files that could not be
     written}.
     """
-    from SpineMotionToolsLib.gait import pipeline, report
-    from SpineMotionToolsLib.gait.explain import explain, write_overlay
+    from SpineMotionToolsLib.gait import report
+    from SpineMotionToolsLib.gait.explain import ActivationMaps, explain, write_overlay
 
-    model = _model(parameters)
-    wants_maps = bool(parameters.get("explain")) or bool(parameters.get("overlay"))
-    result = pipeline.score_video(
+    overlay = bool(parameters.get("overlay"))
+    result = _scored(parameters)
+    maps = ActivationMaps.load(parameters["maps"]) if parameters.get("maps") else None
+    wants_maps = maps is None and (overlay or bool(parameters.get("explain")))
+    model = _model(parameters) if result is None or wants_maps else None
+    scoring, explaining, writing = parts(progress, 3.0 * (result is None), 1.0 * wants_maps, 1.0 * overlay)
+    if result is None:
+        result = _score(parameters, model, scoring)
+    if wants_maps and result.clips:
+        maps = explain(parameters["video"], result, model, explaining)
+    files: dict[str, str] = {}
+    problems: list[str] = []
+    if folder := parameters.get("folder"):
+        try:
+            files = report.write_files(folder, result, parameters["video"], maps, bool(parameters.get("report", True)))
+            if overlay:
+                path = Path(files["json"]).with_name(Path(files["json"]).stem + "_overlay.mp4")
+                hidden = bool(parameters.get("faces_hidden", True))
+                write_overlay(path, parameters["video"], result, maps, hidden, writing)
+                files["overlay"] = str(path)
+        except OutputError as error:  # a full disk loses files, not the scores
+            problems.append(str(error))
+    return {"result": result.to_json(), "files": files, "problems": problems}
+
+
+def _score(parameters: Mapping[str, Any], model, progress: Progress):
+    from SpineMotionToolsLib.gait import pipeline
+
+    return pipeline.score_video(
         parameters["video"],
         model,
         person_of(parameters.get("person")),
@@ -39,24 +68,16 @@ def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> di
         points=_points(parameters),
         patient=parameters.get("patient"),
         engine=_engine(parameters),
-        progress=_part(progress, 0.0, 0.6 if wants_maps else 1.0),
+        progress=progress,
     )
-    maps = None
-    if wants_maps and result.clips:
-        maps = explain(parameters["video"], result, model, _part(progress, 0.6, 0.8))
-    files: dict[str, str] = {}
-    problems: list[str] = []
-    if folder := parameters.get("folder"):
-        try:
-            files = report.write_files(folder, result, parameters["video"], maps, bool(parameters.get("report", True)))
-            if parameters.get("overlay"):
-                path = Path(files["json"]).with_name(Path(files["json"]).stem + "_overlay.mp4")
-                hidden = bool(parameters.get("faces_hidden", True))
-                write_overlay(path, parameters["video"], result, maps, hidden, _part(progress, 0.8, 1.0))
-                files["overlay"] = str(path)
-        except OutputError as error:  # a full disk loses files, not the scores
-            problems.append(str(error))
-    return {"result": result.to_json(), "files": files, "problems": problems}
+
+
+def _scored(parameters: Mapping[str, Any]):
+    """The result of an earlier run that is to be used, or None."""
+    from SpineMotionToolsLib.gait.results import GaitResult
+
+    path = parameters.get("scored")
+    return GaitResult.from_json(json.loads(Path(path).read_text(encoding="utf-8"))) if path else None
 
 
 def person_of(values: Mapping[str, Any] | None):
@@ -96,12 +117,3 @@ def _engine(parameters: Mapping[str, Any]):
     from SpineMotionToolsLib.common.engine import Engine
 
     return Engine(parameters.get("device", "auto"), parameters.get("precision", "auto"), parameters.get("threads"))
-
-
-def _part(progress: Progress, start: float, end: float) -> Progress:
-    """A part of the whole progress, from `start` to `end` of 1."""
-
-    def report(done: float, of: float, text: str = "") -> None:
-        progress(start + (end - start) * done / max(of, 1e-9), 1.0, text)
-
-    return report

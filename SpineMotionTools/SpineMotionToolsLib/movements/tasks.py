@@ -6,6 +6,7 @@ Parameters of every task: "video" (path), and, all optional, "model" (path of th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -14,45 +15,60 @@ from typing import Any
 import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError, OutputError
-from SpineMotionToolsLib.common.progress import Progress, no_progress
+from SpineMotionToolsLib.common.progress import Progress, no_progress, parts
 
 
 def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
     """Score one video; further parameters "folder" (where files go), "explain", "overlay", "face_hidden", "report".
 
+    "scored" (path of an earlier `MovementResult.to_json()`) and "maps" (path of its activation maps) are what was found
+    before with the same parameters and is not computed again.
     Returns {"result": `MovementResult.to_json()`, "files": paths by kind, "problems": sentences on files that could not
     be written}.
     """
     from SpineMotionToolsLib.movements import pipeline, report
-    from SpineMotionToolsLib.movements.explain import explain, write_overlay
+    from SpineMotionToolsLib.movements.explain import ActivationMaps, explain, write_overlay
 
-    infant = infant_of(parameters.get("infant"))
-    models = pipeline.load_models(parameters.get("model"), infant, _engine(parameters))
-    wants_maps = bool(parameters.get("explain")) or bool(parameters.get("overlay"))
-    result = pipeline.score_video(
-        parameters["video"],
-        models,
-        infant,
-        name=parameters.get("name"),
-        ignore_quality=bool(parameters.get("ignore_quality", False)),
-        progress=_part(progress, 0.0, 0.7 if wants_maps else 1.0),
-    )
-    maps = None
+    infant, overlay = infant_of(parameters.get("infant")), bool(parameters.get("overlay"))
+    result = _scored(parameters)
+    maps = ActivationMaps.load(parameters["maps"]) if parameters.get("maps") else None
+    wants_maps = maps is None and (overlay or bool(parameters.get("explain")))
+    models = None
+    if result is None or wants_maps:
+        models = pipeline.load_models(parameters.get("model"), infant, _engine(parameters))
+    scoring, explaining, writing = parts(progress, 4.0 * (result is None), 1.0 * wants_maps, 1.0 * overlay)
+    if result is None:
+        result = pipeline.score_video(
+            parameters["video"],
+            models,
+            infant,
+            name=parameters.get("name"),
+            ignore_quality=bool(parameters.get("ignore_quality", False)),
+            progress=scoring,
+        )
     if wants_maps and result.chunks:
-        maps = explain(parameters["video"], result, models, infant, progress=_part(progress, 0.7, 0.85))
+        maps = explain(parameters["video"], result, models, infant, progress=explaining)
     files: dict[str, str] = {}
     problems: list[str] = []
     if folder := parameters.get("folder"):
         try:
             files = report.write_files(folder, result, maps, bool(parameters.get("report", True)))
-            if parameters.get("overlay") and result.chunks:
+            if overlay and result.chunks:
                 path = Path(files["json"]).with_name(Path(files["json"]).stem + "_overlay.mp4")
                 hidden = bool(parameters.get("face_hidden", True))
-                write_overlay(path, parameters["video"], result, maps, hidden, _part(progress, 0.85, 1.0))
+                write_overlay(path, parameters["video"], result, maps, hidden, writing)
                 files["overlay"] = str(path)
         except OutputError as error:  # a full disk loses files, not the scores
             problems.append(str(error))
     return {"result": result.to_json(), "files": files, "problems": problems}
+
+
+def _scored(parameters: Mapping[str, Any]):
+    """The result of an earlier run that is to be used, or None."""
+    from SpineMotionToolsLib.movements.results import MovementResult
+
+    path = parameters.get("scored")
+    return MovementResult.from_json(json.loads(Path(path).read_text(encoding="utf-8"))) if path else None
 
 
 def find_infant(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
@@ -96,12 +112,3 @@ def _engine(parameters: Mapping[str, Any]):
     from SpineMotionToolsLib.common.engine import Engine
 
     return Engine(parameters.get("device", "auto"), parameters.get("precision", "auto"), parameters.get("threads"))
-
-
-def _part(progress: Progress, start: float, end: float) -> Progress:
-    """A part of the whole progress, from `start` to `end` of 1."""
-
-    def report(done: float, of: float, text: str = "") -> None:
-        progress(start + (end - start) * done / max(of, 1e-9), 1.0, text)
-
-    return report

@@ -23,3 +23,10 @@ def register(layout_node) -> None:
     """Make the layout known to the application's layout node."""
     if not layout_node.IsLayoutDescription(LAYOUT):
         layout_node.AddLayoutDescription(LAYOUT, DESCRIPTION)
+
+
+def turn_axial(scene) -> None:
+    """Turn the red view to the axial plane, in which videos are upright, whatever another module did to it."""
+    red = scene.GetSingletonNode("Red", "vtkMRMLSliceNode")
+    if red is not None and red.GetOrientation() != "Axial":
+        red.SetOrientation("Axial")

@@ -63,7 +63,10 @@ def ticks(low: float, high: float, count: int = 6) -> list[float]:
 
 @stand_in
 class qMRMLPlotView(qt.QWidget):
-    """Draws the chart that its plot view node selects; a click on a point sends `dataSelected`."""
+    """Draws the chart that its plot view node selects; a click on a point sends `dataSelected`.
+
+    What is selected stays so: a click beside all points sends it again, as in Slicer.
+    """
 
     mrmlSceneChanged, dataSelected = Signal(object), Signal(object, object)
     signalSignatures = ("mrmlSceneChanged(vtkMRMLScene*)", "dataSelected(vtkStringArray*,vtkCollection*)")
@@ -72,6 +75,7 @@ class qMRMLPlotView(qt.QWidget):
         super().__init__(parent)
         self._scene = self._view_node = None
         self._observations = [Observations()]
+        self._selected = (vtk.vtkStringArray(), vtk.vtkCollection())
         self.setMinimumSize(160, 120)
 
     def setMRMLScene(self, scene) -> None:
@@ -84,6 +88,9 @@ class qMRMLPlotView(qt.QWidget):
 
     def fitToContent(self) -> None:
         self.update()
+
+    def RemovePlotSelections(self) -> None:
+        self._selected = (vtk.vtkStringArray(), vtk.vtkCollection())
 
     def _chart(self):
         return self._view_node.GetPlotChartNode() if self._view_node is not None else None
@@ -137,22 +144,18 @@ class qMRMLPlotView(qt.QWidget):
     def mousePressEvent(self, event):
         chart = self._chart()
         all_series = series_of(chart) if chart is not None else []
-        limits, ids, selections = self._limits(chart, all_series) if all_series else (), vtk.vtkStringArray(), None
-        selections = vtk.vtkCollection()
-        for series in all_series:
-            near = [
-                index
-                for index, pixel in enumerate(self._pixels(limits, series.x, series.y))
-                if (pixel - event.position()).manhattanLength() <= CLICK_RADIUS
-            ]
-            if near:
+        limits = self._limits(chart, all_series) if all_series else ()
+        for series in reversed(all_series):  # the nearest point of the uppermost series, as VTK's charts choose
+            away = [(pixel - event.position()).manhattanLength() for pixel in self._pixels(limits, series.x, series.y)]
+            index = int(np.nanargmin(away)) if np.isfinite(away).any() else 0
+            if away[index] <= CLICK_RADIUS:
+                ids, selection, selections = vtk.vtkStringArray(), vtk.vtkIdTypeArray(), vtk.vtkCollection()
                 ids.InsertNextValue(series.node.GetID())
-                selection = vtk.vtkIdTypeArray()
-                for index in near:
-                    selection.InsertNextValue(index)
+                selection.InsertNextValue(index)
                 selections.AddItem(selection)
-        if ids.GetNumberOfValues():
-            self.dataSelected.emit(ids, selections)
+                self._selected = (ids, selections)
+                break
+        self.dataSelected.emit(*self._selected)
 
     # -- drawing ---------------------------------------------------------------------------------------------------
     def paintEvent(self, event):
