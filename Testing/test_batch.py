@@ -267,16 +267,17 @@ def test_scenes_of_motion_and_keypoints_open_as_the_modules_own(tmp_path, open_m
     """Scan, result, table and drawings; the panels show the batch's result without another run."""
     pytest.importorskip("torch")
     slicer = pytest.importorskip("slicer")
-    from PIL import Image
     from SpineMotionToolsLib.phantoms.radiograph import radiograph_phantom
     from SpineMotionToolsLib.phantoms.spine_shape import load_model
+
+    from Testing.dicom_samples import write_radiograph
 
     (tmp_path / "motion").mkdir()
     (tmp_path / "keypoints").mkdir()
     shutil.copy(AIM, tmp_path / "motion" / "scan.AIM")
     shape = load_model().sample(np.random.default_rng(5), 0.9)
     picture = radiograph_phantom(shape, 5, (600, round(600 * shape.aspect)), implants=False).image
-    Image.fromarray(picture).save(tmp_path / "keypoints" / "spine.png")
+    write_radiograph(tmp_path / "keypoints" / "spine.dcm", picture)
     rows = {}
     for task, options in (("motion", {"stack_height": 4}), ("keypoints", {})):
         out = tmp_path / f"{task} out"
@@ -293,6 +294,7 @@ def test_scenes_of_motion_and_keypoints_open_as_the_modules_own(tmp_path, open_m
     assert f"Grade {grade}" in hosts["motion"].ui.gradeLabel.text
     assert f"{rows['keypoints'].values['largest_cobb_deg']:.0f}°" in hosts["keypoints"].ui.curveLabel.text
     assert "another picture" not in hosts["keypoints"].ui.pictureLabel.text
+    assert "patient's right is on the picture's left" in hosts["keypoints"].ui.pictureLabel.text  # told by the file
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(slicer.util.getNode("scan")))
     assert hierarchy.GetItemName(folder) == "scan"

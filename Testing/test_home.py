@@ -36,6 +36,11 @@ def batch(host, cases, out):
     return host.widget.batch
 
 
+def slice_background(host):
+    logic = host.app.layoutManager().sliceWidget("Red").sliceLogic()
+    return host.app.mrmlScene().GetNodeByID(logic.GetSliceCompositeNode().GetBackgroundVolumeID() or "")
+
+
 def wait(host):
     host.wait(lambda: not host.widget.jobs.running and not host.widget.batch.jobs.running, timeout=200)
 
@@ -64,7 +69,9 @@ def test_a_batch_shows_every_case_and_a_bad_one_does_not_stop_it(open_module, ho
     assert (tmp_path / "out" / "cases.csv").is_file()
 
     host.click("batchSceneButton")
-    assert host.app.mrmlScene().GetFirstNodeByName("whole").GetImageData().GetDimensions() == (80, 80, 4)
+    scan = host.app.mrmlScene().GetFirstNodeByName("whole")
+    assert scan.GetImageData().GetDimensions() == (80, 80, 4)
+    assert slice_background(host) is scan  # the views show what was opened
     motion = open_module("MotionScore")
     assert "Grade" in motion.ui.gradeLabel.text  # the module takes the batch's result over
     host.enter()

@@ -206,14 +206,18 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
 
     def _dicomFacts(self, volumeNode):
         """(side the patient's right is on or None, remarks) by the DICOM file a volume came from."""
+        from SpineMotionToolsLib.scene.keypoints_picture import PATIENT_RIGHT
+        from SpineMotionToolsLib.scene.nodes import attribute
+
+        kept = attribute(volumeNode, PATIENT_RIGHT) if volumeNode is not None else None
         database = getattr(slicer, "dicomDatabase", None)
         instances = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split() if volumeNode is not None else []
         if database is None or not instances:
-            return None, ()
+            return kept, ()
         orientation = (database.instanceValue(instances[0], PATIENT_ORIENTATION) or "").upper()
         position = (database.instanceValue(instances[0], VIEW_POSITION) or "").upper()
         lateral = any(word in position for word in ("LL", "RL", "LATERAL"))
-        return {"L": "left", "R": "right"}.get(orientation[:1]), (LATERAL_REMARK,) if lateral else ()
+        return {"L": "left", "R": "right"}.get(orientation[:1], kept), (LATERAL_REMARK,) if lateral else ()
 
     def pictureText(self, picture):
         """Size, pixel size and sides of a picture, as rich text."""

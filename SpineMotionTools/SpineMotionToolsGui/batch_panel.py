@@ -180,10 +180,16 @@ class BatchPanel:
         qt.QTimer.singleShot(0, lambda: self._writeScenes(parameters, rows[1:]))
 
     def onOpenScene(self):
+        """Load the selected case and show its image; its module has it chosen."""
         row = self._row()
-        if row is not None and row.scene:
-            with slicer.util.tryWithErrorDisplay(_("The scene was not opened."), waitCursor=True):
-                slicer.util.loadScene(os.path.join(self._out, row.scene))
+        if row is None or not row.scene:
+            return
+        with slicer.util.tryWithErrorDisplay(_("The scene was not opened."), waitCursor=True):
+            from SpineMotionToolsLib.batch.journal import read_journal
+
+            from SpineMotionToolsGui.cases import openCase
+
+            openCase(read_journal(self._out)["task"], os.path.join(self._out, row.scene))
 
     def onOpenFolder(self):
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self._out))

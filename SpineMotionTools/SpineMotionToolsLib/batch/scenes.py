@@ -61,9 +61,9 @@ def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mappi
     import numpy as np
 
     from SpineMotionToolsLib.common.volumes import Volume
-    from SpineMotionToolsLib.scene import spinenet
+    from SpineMotionToolsLib.scene import nodes, spinenet
     from SpineMotionToolsLib.scene.keypoints import KeypointNodes
-    from SpineMotionToolsLib.scene.keypoints_picture import PictureOptions, find_picture
+    from SpineMotionToolsLib.scene.keypoints_picture import PATIENT_RIGHT, PictureOptions, find_picture
 
     session = saved.keypoint_session(name, source, folder, options)
     reading = session.reading
@@ -71,6 +71,8 @@ def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mappi
     # As Slicer shows a file without a position in the patient: first row on top, the patient's right on the left.
     matrix = np.diag([-column, -row, 1.0, 1.0])
     volume = spinenet.add_scan(scene, Volume(session.radiograph.image[np.newaxis], matrix, name))
+    if reading.patient_right_on in ("left", "right"):  # the file told; where the scene is opened it may not be there
+        nodes.set_attribute(volume, PATIENT_RIGHT, reading.patient_right_on)
     if not any(reading.turned):
         _refer_to_images(volume, "keypoints", source, options)
     known = PictureOptions(
@@ -82,9 +84,9 @@ def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mappi
     picture = replace(find_picture(volume, known), notes=reading.notes)
     if reading.region != (0, 0, *reading.size):
         picture = replace(picture, region=reading.region)
-    nodes = KeypointNodes.create(scene, volume)
-    nodes.store(picture, session.to_json())
-    nodes.show(reading, picture)
+    shown = KeypointNodes.create(scene, volume)
+    shown.store(picture, session.to_json())
+    shown.show(reading, picture)
 
 
 def _refer_to_images(volume: Any, system: str, source: Path, options: Mapping[str, Any]) -> None:

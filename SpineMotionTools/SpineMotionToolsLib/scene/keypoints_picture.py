@@ -22,6 +22,8 @@ LATERAL_NOTE = "The volume lies in a sagittal plane, as a lateral view does; the
 SHEARED_NOTE = "The volume's transform shears it; angles and lengths are those of the picture without the transform."
 INVERTED_GRAY = "vtkMRMLColorTableNodeInvertedGrey"  # Slicer's display of MONOCHROME1 files
 RIGHT_ANGLE_TOLERANCE = 0.02  # cosine
+PATIENT_RIGHT = "PatientRightOn"
+"""Attribute of a volume whose file told on which side of its picture the patient's right is: "left" or "right"."""
 SAGITTAL, FRONTAL, AXIAL = range(3)
 VIEW_AXES = {  # downwards and to the right in Slicer's views of each plane, RAS
     SAGITTAL: (np.array((0, 0, -1)), np.array((0, -1, 0))),
