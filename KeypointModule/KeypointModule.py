@@ -1,12 +1,12 @@
 """Vertebra keypoints: 68 vertebral corners in a spine radiograph; drag one and the others follow; Cobb angles."""
 
 import html
-import os
 
 import numpy as np
 import qt
 import slicer
 import vtk
+from KeypointModuleLib import texts
 from KeypointModuleLib.logic import KeypointModuleLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -36,17 +36,9 @@ class KeypointModule(ScriptedLoadableModule):
 
 def registerSampleData():
     """One-click sample radiograph, made on this computer: nothing is downloaded."""
-    import SampleData
+    from SpineMotionToolsGui.samples import registerSample
 
-    icons = os.path.join(os.path.dirname(__file__), "Resources", "Icons")
-    SampleData.SampleDataLogic.registerCustomSampleDataCategory("SpineMotionTools", title=_("Spine and motion"))
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="SpineMotionTools",
-        sampleName=SAMPLE_NAME,
-        nodeNames=SAMPLE_NAME,
-        thumbnailFileName=os.path.join(icons, f"{SAMPLE_NAME}.png"),
-        customDownloader=lambda source: KeypointModuleLogic.makeSampleRadiograph(),
-    )
+    registerSample(SAMPLE_NAME, __file__, KeypointModuleLogic.makeSampleRadiograph)
 
 
 class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -63,6 +55,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
         from KeypointModuleLib.correct_panel import CorrectPanel
+        from KeypointModuleLib.results_panel import ResultsPanel
         from SpineMotionToolsGui.jobs import JobControls
         from SpineMotionToolsGui.log import Log
         from SpineMotionToolsGui.models import ModelChooser
@@ -74,7 +67,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = KeypointModuleLogic()
         self.logic.onChanged = self._updateControls
-        self.logic.onMoving = self._showReading
+        self.logic.onMoving = lambda reading: self.results.showReading(reading)
         self.logic.onMessage = self.showMessage
         self.log = Log(self.ui.logText)
         self.jobs = JobControls(
@@ -87,6 +80,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.models = ModelChooser(
             self.ui.modelComboBox, self.ui.modelNoteLabel, system="keypoints", onChosen=self._onModel, pickFile=True
         )
+        self.results = ResultsPanel(self)
         self.correct = CorrectPanel(self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -97,11 +91,6 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.findRegionButton.connect("clicked(bool)", self.onFindRegionButton)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.showButton.connect("clicked(bool)", self.onShowButton)
-        self.ui.exportFilesButton.connect("clicked(bool)", self.onExportFiles)
-        self.ui.exportReportButton.connect("clicked(bool)", self.onExportReport)
-        self.ui.exportDicomButton.connect("clicked(bool)", self.onExportDicom)
-        self.ui.curveTableView.connect("selectionChanged()", self.onCurveSelection)
-        self.ui.vertebraTableView.connect("selectionChanged()", self.onVertebraSelection)
 
         self.initializeParameterNode()
 
@@ -143,9 +132,10 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Connect the parameter node; choose the first volume when none was chosen, to save a click."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
-            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if firstVolume:
-                self._parameterNode.inputVolume = firstVolume
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            gray = [volume for volume in volumes if volume.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            if gray:  # no label map, no frame of a video
+                self._parameterNode.inputVolume = gray[0]
 
     def setParameterNode(self, parameterNode):
         self._disconnectParameterNode()
@@ -182,21 +172,9 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.applyButton.toolTip = _("Find the corners.") if volume else _("Choose or load a radiograph first.")
         if session is not None:
             self.logic.showParts(node)
-        for view, role in ((self.ui.curveTableView, "curves"), (self.ui.vertebraTableView, "vertebrae")):
-            view.setMRMLTableNode(session.nodes.node(role) if session else None)
-            view.visible = session is not None
-        self._showReading(session.reading if session else None)
         self.ui.showButton.enabled = picture is not None
-        for button in (self.ui.exportFilesButton, self.ui.exportReportButton, self.ui.exportDicomButton):
-            button.enabled = session is not None and not session.busy
+        self.results.update(session)
         self.correct.update()
-
-    def _showReading(self, reading):
-        """The numbers that follow a dragged corner."""
-        refusal = self.logic.refusalOf(self._parameterNode.inputVolume) if self._parameterNode else ""
-        self.ui.curveLabel.text = html.escape(refusal) or self.logic.curveText(reading)
-        self.ui.warningsLabel.text = self.logic.warningsText(reading)
-        self.ui.warningsLabel.visible = bool(self.ui.warningsLabel.text)
 
     def _showPicture(self, node, session):
         """Describe the chosen picture; returns it, or None when there is none."""
@@ -207,7 +185,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node is not None and node.inputVolume is not None:
             try:
                 picture = self.logic.pictureOf(node)
-                ui.pictureLabel.text = self.logic.pictureText(picture)
+                ui.pictureLabel.text = texts.pictureText(picture)
                 if session is not None and not session.restate(picture):
                     ui.pictureLabel.text += (
                         "<br><b>" + _("The corners are those of another picture: press Apply.") + "</b>"
@@ -244,6 +222,8 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.jobs.running:
             self.jobs.cancel()
             return
+        if not self._mayReplace(self.session()):
+            return
         with slicer.util.tryWithErrorDisplay(_("The corners were not found."), waitCursor=True):
             from SpineMotionToolsGui.dependencies import ensureInferencePackages
 
@@ -252,6 +232,17 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._findRegion(self.ui.applyButton, self._findCorners)
             else:
                 self._findCorners()
+
+    @staticmethod
+    def _mayReplace(session):
+        """Whether new corners may take the place of those there are; asks when a reader has worked on them."""
+        reading = session.reading if session is not None else None
+        if reading is None or not (reading.given or reading.locked or reading.absent or reading.accepted):
+            return True
+        return slicer.util.confirmOkCancelDisplay(
+            _("Finding all corners anew discards your corrections, and Undo does not bring them back."),
+            windowTitle=_("Vertebra Keypoints"),
+        )
 
     def onFindRegionButton(self):
         if self.jobs.running:
@@ -300,7 +291,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             session = self.logic.finishDetection(volume, picture, answer)
             self.showMessage(_("Found the corners in {ms} ms.").format(ms=round(1000 * answer["seconds"])))
             if first:
-                self.logic.showRadiograph(volume, session.picture)
+                self._showRadiograph(volume, session.picture)
             self._updateControls()
 
     def onSampleButton(self):
@@ -314,44 +305,13 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if session is not None:
             session.redraw()
             node.showCorners = True
-        self.logic.showRadiograph(node.inputVolume, session.picture if session else self.logic.pictureOf(node))
+        self._showRadiograph(node.inputVolume, session.picture if session else self.logic.pictureOf(node))
         self._updateControls()
 
-    def onCurveSelection(self):
-        row = self._selectedRow(self.ui.curveTableView)
-        if row is not None:
-            self.logic.jumpToCurve(self.session(), row)
-
-    def onVertebraSelection(self):
-        row = self._selectedRow(self.ui.vertebraTableView)
-        if row is not None:
-            self.correct.goTo(self.session().reading.vertebrae[row].level)
-
-    def _selectedRow(self, view):
-        rows = sorted({index.row() for index in view.selectionModel().selectedIndexes})
-        return rows[0] if len(rows) == 1 and self.session() is not None else None
-
-    def onExportFiles(self):
-        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder for the files"))
-        if folder:
-            with slicer.util.tryWithErrorDisplay(_("The files were not written."), waitCursor=True):
-                self.log.info(
-                    _("Wrote {files}.").format(files=", ".join(self.logic.exportFiles(self.session(), folder)))
-                )
-
-    def onExportReport(self):
-        path = qt.QFileDialog.getSaveFileName(self.parent, _("Save report"), "spine-report.html", "HTML (*.html)")
-        if path:
-            with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
-                self.logic.exportReport(self.session(), path)
-                self.log.info(_("Wrote the report."))
-
-    def onExportDicom(self):
-        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder for the DICOM files"))
-        if folder:
-            with slicer.util.tryWithErrorDisplay(_("The DICOM files were not written."), waitCursor=True):
-                names = self.logic.exportDicom(self.session(), folder)
-                self.log.info(_("Wrote {files}.").format(files=", ".join(names)))
+    def _showRadiograph(self, volume, picture):
+        self.logic.showRadiograph(volume, picture)
+        # A view of a new layout has its size only then.
+        qt.QTimer.singleShot(0, lambda: self.logic.turnUpright(volume, picture))
 
 
 class KeypointModuleTest(ScriptedLoadableModuleTest):

@@ -33,17 +33,9 @@ class MotionScore(ScriptedLoadableModule):
 
 def registerSampleData():
     """One-click sample scan, made on this computer: nothing is downloaded."""
-    import SampleData
+    from SpineMotionToolsGui.samples import registerSample
 
-    icons = os.path.join(os.path.dirname(__file__), "Resources", "Icons")
-    SampleData.SampleDataLogic.registerCustomSampleDataCategory("SpineMotionTools", title=_("Spine and motion"))
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="SpineMotionTools",
-        sampleName=SAMPLE_NAME,
-        nodeNames=SAMPLE_NAME,
-        thumbnailFileName=os.path.join(icons, f"{SAMPLE_NAME}.png"),
-        customDownloader=lambda source: MotionScoreLogic.makeSampleScan(),
-    )
+    registerSample(SAMPLE_NAME, __file__, MotionScoreLogic.makeSampleScan)
 
 
 class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -63,6 +55,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from SpineMotionToolsGui.jobs import JobControls
         from SpineMotionToolsGui.log import Log
         from SpineMotionToolsGui.models import ModelChooser
+        from SpineMotionToolsGui.scans import ScanChooser
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MotionScore.ui"))
         self.layout.addWidget(uiWidget)
@@ -82,6 +75,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.modelComboBox, self.ui.modelNoteLabel, system="motion", onChosen=self._onModel
         )
         self.review = ReviewPanel(self)
+        self.scans = ScanChooser(self, lambda: self._parameterNode)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -106,6 +100,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.jobs.cancel()
         self.review.close()
+        self._watchPlot(None)
         self.removeObservers()
 
     def enter(self):
@@ -136,19 +131,15 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.onReload(self)
 
     def initializeParameterNode(self):
-        """Connect the parameter node; choose the first volume when none was chosen, to save a click."""
         self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
-            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if firstVolume:
-                self._parameterNode.inputVolume = firstVolume
+        self.scans.choose()
 
     def setParameterNode(self, parameterNode):
         self._disconnectParameterNode()
         self._parameterNode = parameterNode
         if parameterNode:
             self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
             self.models.setCurrent(parameterNode.model)
         self._updateControls()
 
@@ -158,13 +149,19 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNodeGuiTag is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self._parameterNodeGuiTag = None
-        if self.hasObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls):
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls)
+        if self.hasObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified):
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
-    def _updateControls(self, caller=None, event=None):
+    def _onParametersModified(self, caller, event):
+        if not slicer.mrmlScene.IsBatchProcessing():  # nodes that an import refers to may still be missing
+            self._updateControls()
+
+    def _updateControls(self):
         """Enable what can be used, and say what is missing for the rest."""
+        from SpineMotionToolsGui.tables import showTable
+
         node = self._parameterNode
         volume = node.inputVolume if node else None
         if node:
@@ -177,9 +174,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.attentionButton.enabled = result is not None and volume is not None
             self.ui.predictButton.enabled = self.review.folderChosen()
         hidden = self.review.hidesResult()
-        table = node.gradeTable if node and not hidden else None
-        if self.ui.gradeTableView.mrmlTableNode() is not table:  # setting it again would take the selection away
-            self.ui.gradeTableView.setMRMLTableNode(table)
+        showTable(self.ui.gradeTableView, node.gradeTable if node and not hidden else None)
         self.ui.gradeTableView.visible = result is not None and not hidden
         self.ui.gradeLabel.text = self.logic.gradeText(result, hidden)
         self.ui.warningsLabel.text = self.logic.warningsText(result)
@@ -269,10 +264,18 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if plotWidget is None:
             return
         plotWidget.mrmlPlotViewNode().SetInteractionMode(slicer.vtkMRMLPlotViewNode.InteractionModeSelectPoints)
-        plotView = plotWidget.plotView()
-        if self._plotView is not plotView:
-            plotView.connect("dataSelected(vtkStringArray*, vtkCollection*)", self.onPlotSelection)
-            self._plotView = plotView
+        self._watchPlot(plotWidget.plotView())
+
+    def _watchPlot(self, plotView):
+        """Hear of clicked points of a plot view, or of none; views outlive the panel when it is reloaded."""
+        signal = "dataSelected(vtkStringArray*, vtkCollection*)"
+        if plotView is self._plotView:
+            return
+        if self._plotView is not None:
+            self._plotView.disconnect(signal, self.onPlotSelection)
+        if plotView is not None:
+            plotView.connect(signal, self.onPlotSelection)
+        self._plotView = plotView
 
     def onPlotSelection(self, seriesIDs, selections):
         if self._parameterNode is None or selections is None or selections.GetNumberOfItems() == 0:

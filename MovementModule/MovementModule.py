@@ -1,7 +1,5 @@
 """Movement Videos: adult spinal deformity from a video of a walk, and infants' general movements."""
 
-import os
-
 import slicer
 import vtk
 from MovementModuleLib.logic import SAMPLES, MovementModuleLogic
@@ -41,18 +39,10 @@ def registerLayout():
 
 def registerSampleData():
     """Two drawn videos, which ship with the module: nothing is downloaded."""
-    import SampleData
+    from SpineMotionToolsGui.samples import registerSample
 
-    icons = os.path.join(os.path.dirname(__file__), "Resources", "Icons")
-    SampleData.SampleDataLogic.registerCustomSampleDataCategory("SpineMotionTools", title=_("Spine and motion"))
     for task, name in SAMPLES.items():
-        SampleData.SampleDataLogic.registerCustomSampleDataSource(
-            category="SpineMotionTools",
-            sampleName=name,
-            nodeNames=name,
-            thumbnailFileName=os.path.join(icons, f"{name}.png"),
-            customDownloader=lambda source, task=task: MovementModuleLogic.loadSample(task),
-        )
+        registerSample(name, __file__, lambda task=task: MovementModuleLogic.loadSample(task))
 
 
 class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

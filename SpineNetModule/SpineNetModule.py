@@ -36,17 +36,9 @@ class SpineNetModule(ScriptedLoadableModule):
 
 def registerSampleData():
     """One-click sample scan, which ships with the module: nothing is downloaded."""
-    import SampleData
+    from SpineMotionToolsGui.samples import registerSample
 
-    icons = os.path.join(os.path.dirname(__file__), "Resources", "Icons")
-    SampleData.SampleDataLogic.registerCustomSampleDataCategory("SpineMotionTools", title=_("Spine and motion"))
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="SpineMotionTools",
-        sampleName=SAMPLE_NAME,
-        nodeNames=SAMPLE_NAME,
-        thumbnailFileName=os.path.join(icons, f"{SAMPLE_NAME}.png"),
-        customDownloader=lambda source: SpineNetModuleLogic.loadSample(),
-    )
+    registerSample(SAMPLE_NAME, __file__, SpineNetModuleLogic.loadSample)
 
 
 def registerTerminology():
@@ -74,6 +66,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from SpineMotionToolsGui.jobs import JobControls
         from SpineMotionToolsGui.log import Log
         from SpineMotionToolsGui.models import ModelChooser
+        from SpineMotionToolsGui.scans import ScanChooser
         from SpineNetModuleLib.correction_panel import CorrectionPanel
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SpineNetModule.ui"))
@@ -94,6 +87,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.modelComboBox, self.ui.modelNoteLabel, system="spinenet", onChosen=self._onModel
         )
         self.corrections = CorrectionPanel(self)
+        self.scans = ScanChooser(self, lambda: self._parameterNode)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -146,19 +140,15 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.onReload(self)
 
     def initializeParameterNode(self):
-        """Connect the parameter node; choose the first volume when none was chosen, to save a click."""
         self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
-            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if firstVolume:
-                self._parameterNode.inputVolume = firstVolume
+        self.scans.choose()
 
     def setParameterNode(self, parameterNode):
         self._disconnectParameterNode()
         self._parameterNode = parameterNode
         if parameterNode:
             self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
             self.models.setCurrent(parameterNode.model)
         self._updateControls()
 
@@ -168,8 +158,8 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNodeGuiTag is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self._parameterNodeGuiTag = None
-        if self.hasObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls):
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls)
+        if self.hasObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified):
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
@@ -185,8 +175,14 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if text:
             self.log.info(text)
 
-    def _updateControls(self, caller=None, event=None):
+    def _onParametersModified(self, caller, event):
+        if not slicer.mrmlScene.IsBatchProcessing():  # nodes that an import refers to may still be missing
+            self._updateControls()
+
+    def _updateControls(self):
         """Enable what can be used, and say what is missing for the rest."""
+        from SpineMotionToolsGui.tables import showTable
+
         node, ui = self._parameterNode, self.ui
         volume = node.inputVolume if node else None
         if node:
@@ -203,9 +199,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         tables = {"grades": "gradeTable", "discs": "discTable", "bodies": "bodyTable", "angles": "angleTable"}
         shown = node.shownTable.value if node else "grades"
         table = getattr(node, tables[shown]) if spine is not None else None
-        if ui.resultTableView.mrmlTableNode() is not table:  # setting it again would take the selection away
-            ui.resultTableView.setMRMLTableNode(table)
-        ui.resultTableView.resizeColumnsToContents()
+        showTable(ui.resultTableView, table)
         ui.resultTableView.visible = ui.tableComboBox.visible = spine is not None
         ui.gradesNoteLabel.text = texts.gradesNote(spine) if spine is not None and shown == "grades" else ""
         ui.gradesNoteLabel.visible = bool(ui.gradesNoteLabel.text)
@@ -246,8 +240,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         spine = self.logic.finishReading(self._parameterNode, volume, jobResult)
         self.log.info(_("Found {n} vertebrae.").format(n=len(spine.vertebrae)))
         self._updateControls()
-        slicer.util.setSliceViewerLayers(background=volume)
-        self.logic.jumpToMiddle(self._parameterNode)
+        self.logic.showMiddle(self._parameterNode)
 
     def afterCorrection(self):
         """Show a correction, and update what it changed when the user wants that at once."""

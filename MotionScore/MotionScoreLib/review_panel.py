@@ -55,12 +55,13 @@ class ReviewPanel:
         self._session = None
 
     def installShortcuts(self):
-        """Ctrl+1 ... Ctrl+5 grade the open scan while the module is shown."""
+        """Alt+1 ... Alt+5 grade the open scan while the module is shown; Slicer has its own use for Ctrl+2 and on."""
         mainWindow = slicer.util.mainWindow()
         if self._shortcuts or mainWindow is None:
             return
         for grade in range(1, 6):
-            shortcut = qt.QShortcut(qt.QKeySequence(f"Ctrl+{grade}"), mainWindow)
+            shortcut = qt.QShortcut(mainWindow)
+            shortcut.setKey(qt.QKeySequence(f"Alt+{grade}"))
             shortcut.connect("activated()", lambda g=grade: self.onGrade(g))
             self._shortcuts.append(shortcut)
 

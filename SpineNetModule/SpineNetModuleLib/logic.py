@@ -8,7 +8,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from SpineNetModuleLib import corrections, texts
 from SpineNetModuleLib.history import History
-from SpineNetModuleLib.parameters import SpineNetModuleParameterNode
+from SpineNetModuleLib.parameters import ShownTable, SpineNetModuleParameterNode
 
 SAMPLE_FILE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "Resources", "Data", "LumbarMRI.nrrd")
 SAMPLE_WINDOW = (20.0, 150.0)  # gray values; the fat under the skin is far brighter than bone
@@ -128,6 +128,8 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
         from SpineMotionToolsLib.scene import nodes
 
         self._show(parameterNode, volumeNode, spine)
+        if spine.grades_are_demonstration and parameterNode.shownTable is ShownTable.GRADES:
+            parameterNode.shownTable = ShownTable.DISCS  # first what has a meaning
         nodes.set_attribute(parameterNode.result, "Model", model)
         self.forgetCorrections()
         self.history.wrote(parameterNode.result.GetText())
@@ -313,9 +315,13 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
             return next(disc.upper for disc in spine.discs if disc.level == levels[row])
         return row if table == "bodies" else nearest_vertebra(spine, position)
 
-    def jumpToMiddle(self, parameterNode):
-        """Move the views to the vertebra in the middle of the spine."""
-        spine = self.resultOf(parameterNode)
+    def showMiddle(self, parameterNode):
+        """Show the scan in its own planes, so that outlines lie in its slices, at the spine's middle vertebra."""
+        volume, spine = parameterNode.inputVolume, self.resultOf(parameterNode)
+        views = slicer.app.layoutManager()  # None without a main window
+        shown = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        new = any(view.GetBackgroundVolumeID() != volume.GetID() for view in shown)
+        slicer.util.setSliceViewerLayers(background=volume, fit=new, rotateToVolumePlane=views is not None)
         if spine is not None:
             self.jumpToRow(parameterNode, "bodies", len(spine.vertebrae) // 2)
 

@@ -86,15 +86,16 @@ def styled(host, style: str):
 
 
 def panel(host, width: int, style: str, height: int | None) -> Image.Image:
-    """The panel at a width; as high as its contents if `height` is None."""
+    """The panel at a width; as high as its contents if `height` is None, else its top, as in Slicer's scroll area."""
     with styled(host, style):
         host.panel.resize(width, height or 100)
         host.process()
-        if height is None:
-            layout = host.panel.layout()
-            host.panel.resize(width, max(layout.totalHeightForWidth(width), layout.totalSizeHint().height()))
+        layout = host.panel.layout()
+        needed = max(layout.totalHeightForWidth(width), layout.totalSizeHint().height())
+        host.panel.resize(width, max(needed, height or 0))
         host.process()
-        return from_qt(host.panel.grab())
+        picture = from_qt(host.panel.grab())
+        return picture if height is None else picture.crop((0, 0, width, height))
 
 
 INPUTS = ("QPushButton", "QToolButton", "QCheckBox", "QRadioButton", "QComboBox", "QSpinBox", "QDoubleSpinBox")

@@ -52,6 +52,8 @@ class SampleDataLogic:
         checksums=None,
         loadFileType=None,
     ):
+        if not isinstance(uris, (str, list, tuple)):
+            raise TypeError(f'Sample {sampleName}: Slicer\'s SampleDataSource needs uris, "" where nothing is fetched')
         count = len(uris) if isinstance(uris, (list, tuple)) else 1
         if thumbnailFileName and not os.path.isfile(thumbnailFileName):  # Slicer would show an empty button
             raise FileNotFoundError(f"Thumbnail {thumbnailFileName} of sample {sampleName} does not exist")

@@ -11,6 +11,7 @@ from Testing.headless.widgets.ctk_numbers import tight_row
 
 import qt  # isort: skip
 
+MINIMUM_COLUMN_PX = 60  # of Slicer's table view
 NO_EDIT = QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers
 
 
@@ -36,26 +37,34 @@ class qMRMLTableModel(QtGui.QStandardItemModel):
     def _title(self, name: str) -> str:
         return self.node.GetColumnTitle(name) or name
 
+    def _tooltip(self, name: str) -> str:
+        unit, description = self.node.GetColumnUnitLabel(name), self.node.GetColumnDescription(name)
+        return "<p>".join(filter(None, (self.node.GetColumnLongName(name), unit and f"Unit: {unit}", description)))
+
     def update(self) -> None:
-        self.clear()
+        """Cells keep their items, so that what is selected stays selected when numbers change, as in Slicer."""
         table = self.node.GetTable() if self.node is not None else None
-        if table is None:
+        if table is None or table.GetNumberOfColumns() == 0:
+            self.clear()
             return
         self.itemChanged.disconnect(self._write)
         columns, rows, start = table.GetNumberOfColumns(), table.GetNumberOfRows(), self._first_row()
         shape = (columns, rows + start) if self.transposed else (rows + start, columns)
         self.setRowCount(shape[0])
         self.setColumnCount(shape[1])
-        names = [self._title(table.GetColumnName(column)) for column in range(columns)]
+        names = [table.GetColumnName(column) for column in range(columns)]
         for column, name in enumerate(names):
             for row in range(rows + start):
-                text = name if row < start else table.GetValue(row - start, column).ToString()
-                item = QtGui.QStandardItem(text)
-                item.setToolTip(self.node.GetColumnDescription(table.GetColumnName(column)) or "")
+                place = (column, row) if self.transposed else (row, column)
+                if self.item(*place) is None:
+                    self.setItem(*place, QtGui.QStandardItem())
+                item = self.item(*place)
+                item.setText(self._title(name) if row < start else table.GetValue(row - start, column).ToString())
+                item.setToolTip(self._tooltip(name))
                 item.setEditable(not self.node.GetLocked())
-                self.setItem(*((column, row) if self.transposed else (row, column)), item)
         if not start:
-            (self.setVerticalHeaderLabels if self.transposed else self.setHorizontalHeaderLabels)(names)
+            titles = [self._title(name) for name in names]
+            (self.setVerticalHeaderLabels if self.transposed else self.setHorizontalHeaderLabels)(titles)
         self.itemChanged.connect(self._write)
 
     def _write(self, item) -> None:
@@ -71,7 +80,11 @@ class qMRMLTableModel(QtGui.QStandardItemModel):
 
 @stand_in
 class qMRMLTableView(qt.QTableView):
-    """Shows a vtkMRMLTableNode, or the one that its table view node selects."""
+    """Shows a vtkMRMLTableNode, or the one that its table view node selects.
+
+    A view with a scene and without a view node is emptied whenever the scene ends a batch of changes (data loaded, a
+    scene closed), as in Slicer: "If scene is set then MRMLTableViewNode has to be set, too".
+    """
 
     mrmlSceneChanged = Signal(object)
     tableSelectionChanged = Signal()
@@ -83,6 +96,7 @@ class qMRMLTableView(qt.QTableView):
         super().__init__(parent)
         self._scene = self._view_node = None
         self._observations, self._model = Observations(), qMRMLTableModel(self)
+        self._batches = Observations()
         self._proxy = QtCore.QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self._model)
         self.setModel(self._proxy)
@@ -100,15 +114,24 @@ class qMRMLTableView(qt.QTableView):
     def setMRMLScene(self, scene) -> None:
         if scene is not self._scene:
             self._scene = scene
-            self.setMRMLTableNode(None)
+            self._batches.watch(scene, (slicer.vtkMRMLScene.EndBatchProcessEvent,), self._end_batch)
             self.mrmlSceneChanged.emit(scene)
+
+    def _end_batch(self) -> None:
+        if self._view_node is None:
+            self.setMRMLTableNode(None)
+        else:
+            self._follow_view_node()
 
     def mrmlScene(self):
         return self._scene
 
     def setMRMLTableNode(self, node) -> None:
         self._model.show(node)
+        self._proxy.invalidate()
+        self.horizontalHeader().setMinimumSectionSize(MINIMUM_COLUMN_PX)
         self.resizeColumnsToContents()
+        self.tableSelectionChanged.emit()
 
     def mrmlTableNode(self):
         return self._model.node

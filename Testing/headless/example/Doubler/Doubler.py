@@ -37,7 +37,12 @@ def registerSampleData():
 
     SampleData.SampleDataLogic.registerCustomSampleDataCategory("Examples", title=_("Examples"))
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="Examples", sampleName="DoublerOnes", nodeNames="Ones", customDownloader=makeOnes
+        category="Examples",
+        sampleName="DoublerOnes",
+        nodeNames="Ones",
+        uris="",
+        fileNames="",
+        customDownloader=makeOnes,
     )
 
 

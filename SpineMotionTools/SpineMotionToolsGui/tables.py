@@ -1,0 +1,19 @@
+"""Tables of results in a panel."""
+
+MOST_ROWS = 9
+
+
+def showTable(view, tableNode):
+    """Show a table node, or None, in a `qMRMLTableView`: compact, and as high as its rows need up to a limit.
+
+    The view must have no scene: with a scene but no view node it is emptied whenever data is loaded.
+    """
+    if view.mrmlTableNode() is not tableNode:  # setting it again would take the selection away
+        view.selectionModel().clear()  # the view would keep the number of the row that was selected in the other table
+        view.setMRMLTableNode(tableNode)
+    rows, columns = view.verticalHeader(), view.horizontalHeader()
+    rows.setVisible(False)
+    rows.setDefaultSectionSize(rows.minimumSectionSize)
+    view.resizeColumnsToContents()
+    height = columns.sizeHint.height() + min(view.model().rowCount(), MOST_ROWS) * rows.defaultSectionSize
+    view.setFixedHeight(height + view.horizontalScrollBar().sizeHint.height() + 2 * view.frameWidth)
