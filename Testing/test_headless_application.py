@@ -360,3 +360,17 @@ def test_unknown_widgets_and_properties_in_ui_files_are_refused(app, tmp_path, e
     with pytest.raises(RuntimeError):
         slicer.util.loadUI(str(tmp_path / "a.ui"))
     app.uncaught.clear()
+
+
+def test_a_table_view_with_a_scene_needs_a_view_node(app, scene):
+    """Slicer empties such a view whenever data is loaded; without a scene it keeps its table."""
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode")
+    slicer.util.updateTableFromArray(table, np.zeros((2, 1)), ["a"])
+    views = slicer.qMRMLTableView(), slicer.qMRMLTableView()
+    views[0].setMRMLScene(scene)
+    for view in views:
+        view.setMRMLTableNode(table)
+    scene.StartState(scene.BatchProcessState)
+    scene.EndState(scene.BatchProcessState)
+    assert [view.mrmlTableNode() for view in views] == [None, table]
+    views[0].setMRMLScene(None)

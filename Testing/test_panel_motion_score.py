@@ -321,3 +321,43 @@ def test_blind_mode_hides_the_result_of_the_open_scan(host, volume):
 
 def test_self_test(open_module):
     open_module("MotionScore").run_self_test()
+
+
+SLICER_KEYS = {f"Ctrl+{number}" for number in (0, 2, 3, 4, 5, 6)}
+"""Error log, settings, Python console, extensions, module panel, maximized view: a second use makes both silent."""
+
+
+def test_grade_keys_leave_slicer_its_own(study, app, monkeypatch):
+    import qt
+    import slicer
+
+    window = qt.QMainWindow()
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: window)
+    study.leave()
+    study.enter()
+    keys = {shortcut.key.toString() for shortcut in window.findChildren(qt.QShortcut)}
+    assert len(keys) == 5
+    assert not keys & SLICER_KEYS
+    study.leave()
+    assert not window.findChildren(qt.QShortcut)
+
+
+def test_a_folder_that_is_not_chosen_is_empty(host, tmp_path):
+    edit, node = host.ui.datasetFolderEdit, host.widget._parameterNode
+    assert edit.currentPath == ""
+    edit.currentPath = str(tmp_path)
+    assert node.datasetFolder == tmp_path
+    edit.currentPath = ""
+    assert str(node.datasetFolder) == "."
+    node.datasetFolder = tmp_path
+    assert edit.currentPath == str(tmp_path)
+
+
+def test_headings_of_the_table_are_words(host, volume):
+    from SpineMotionToolsLib.common.tables import Column, Table
+    from SpineMotionToolsLib.scene import nodes
+
+    table = host.app.mrmlScene().AddNewNodeByClass("vtkMRMLTableNode")
+    nodes.fill_table(table, Table("grades", [Column("member_agreement"), Column("z", "mm")], [[0.5, 1.0]]))
+    titles = [table.GetColumnTitle(name) for name in ("member_agreement", "z")]
+    assert titles == ["Member agreement", "Z (mm)"]

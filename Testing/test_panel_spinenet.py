@@ -201,6 +201,74 @@ def test_choosing_a_vertebra_goes_to_it(host, read, scene):
 # ---- corners -------------------------------------------------------------------------------------------------------
 
 
+def test_another_table_is_shown_without_a_jump(host, read, scene):
+    """The view keeps the number of the selected row; in another table that row is another place."""
+    node = host.widget._parameterNode
+    node.shownTable = type(node.shownTable).DISCS
+    host.ui.resultTableView.selectRow(4)
+    host.process(0.05)
+    before = view_offsets(scene)
+    node.shownTable = type(node.shownTable).BODIES
+    host.process(0.05)
+    assert view_offsets(scene) == before
+    assert not host.ui.resultTableView.selectionModel().hasSelection
+
+
+def view_offsets(scene):
+    return [scene.GetNodeByID(f"vtkMRMLSliceNode{name}").GetSliceOffset() for name in ("Red", "Yellow", "Green")]
+
+
+def test_results_stay_when_other_data_is_loaded(host, read, scene):
+    table = host.ui.resultTableView.mrmlTableNode()
+    scene.StartState(scene.BatchProcessState)  # as loading files does
+    scene.EndState(scene.BatchProcessState)
+    assert host.ui.resultTableView.mrmlTableNode() is table is not None
+
+
+def test_what_has_a_meaning_is_shown_first(host, read):
+    """The starter's grades have none, its measurements do."""
+    assert read.grades_are_demonstration
+    assert host.widget._parameterNode.shownTable.name == "DISCS"
+    assert host.ui.resultTableView.model().rowCount() == len(read.discs)
+
+
+def test_names_do_not_lie_on_a_heap_in_the_axial_view(host, read, scene):
+    centers = host.widget._parameterNode.centers
+    plain, projected = centers.GetNthDisplayNode(0), centers.GetNthDisplayNode(1)
+    assert not plain.GetSliceProjection()
+    assert set(projected.GetViewNodeIDs()) == {"vtkMRMLSliceNodeGreen", "vtkMRMLSliceNodeYellow"}
+
+
+def test_the_scan_is_shown_in_its_own_planes_after_apply(host, read, volume, scene):
+    """Outlines lie in the slices of the scan, also when it was taken at a slant."""
+    import vtk
+
+    turn = vtk.vtkTransform()
+    turn.RotateZ(12)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    vtk.vtkMatrix4x4.Multiply4x4(turn.GetMatrix(), matrix, matrix)
+    volume.SetIJKToRASMatrix(matrix)
+    host.logic.showMiddle(host.widget._parameterNode)
+    sagittal = scene.GetNodeByID("vtkMRMLSliceNodeYellow").GetSliceToRAS()
+    normal = [abs(sagittal.GetElement(row, 2)) for row in range(3)]
+    assert normal == pytest.approx([np.cos(np.radians(12)), np.sin(np.radians(12)), 0], abs=1e-6)
+
+
+def test_a_loaded_scan_is_chosen_but_no_label_map(host, scene):
+    import slicer
+    from SpineMotionToolsLib.scene import spinenet
+
+    labels = np.zeros((3, 4, 5), np.uint8)
+    slicer.util.addVolumeFromArray(labels, nodeClassName="vtkMRMLLabelMapVolumeNode", name="labels")
+    host.process(0.05)
+    assert host.widget._parameterNode.inputVolume is None
+    scan = spinenet.add_scan(scene, made_volume())
+    host.process(0.05)
+    assert host.widget._parameterNode.inputVolume is scan
+    assert host.ui.applyButton.enabled
+
+
 def test_dragging_a_corner_measures_anew_and_asks_for_two_grades(host, read):
     height = present(host).measurements.vertebrae[3].anterior_height_mm
     before, after = drag_corner(host, 3, 3, (0, 8))

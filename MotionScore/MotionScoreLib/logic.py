@@ -188,8 +188,8 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
         if not unit:
             return _("Unit unknown: graded as it is. Load the .AIM or .ISQ file itself to keep its calibration.")
         if calibration is None:
-            return _("{unit}; the file has no calibration.").format(unit=UNIT_LABELS[unit])
-        return _("{unit}. Calibration: {calibration}").format(unit=UNIT_LABELS[unit], calibration=calibration)
+            return _("Unit: {unit}. The file has no calibration.").format(unit=UNIT_LABELS[unit])
+        return _("Unit: {unit}. Calibration: {calibration}.").format(unit=UNIT_LABELS[unit], calibration=calibration)
 
     def gradeText(self, result, hidden):
         """The grade in large letters, its meaning and member agreement, as rich text."""
@@ -201,7 +201,7 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
 
         lines = [
             "<span style='font-size:xx-large'><b>" + _("Grade {grade}").format(grade=result.grade) + "</b></span>",
-            html.escape(GRADE_MEANINGS[result.grade]),
+            html.escape(_sentence(GRADE_MEANINGS[result.grade])),
             _("Member agreement {percent} % (share of networks that agree; not a probability of being right)").format(
                 percent=result.confidence_percent
             ),
@@ -331,3 +331,8 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
         calibration = Calibration(hrpqct.MU_SCALING, hrpqct.MU_WATER, hrpqct.DENSITY_SLOPE, hrpqct.DENSITY_INTERCEPT)
         matrix = np.diag([-phantom.pixel_mm, -phantom.pixel_mm, phantom.pixel_mm, 1.0])
         return motion.add_scan(slicer.mrmlScene, phantom.volume, matrix, "HRpQCTPhantom", "native", calibration)
+
+
+def _sentence(text):
+    """A phrase with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

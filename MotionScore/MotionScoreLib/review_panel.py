@@ -6,6 +6,7 @@ import os
 import qt
 import slicer
 from slicer.i18n import tr as _
+from SpineMotionToolsGui.folders import FolderField, folderOf
 
 COLUMNS = ("scan", "status", "grade", "agreement", "mine")
 THRESHOLD_REST_MS = 400
@@ -28,6 +29,7 @@ class ReviewPanel:
         self._thresholdTimer.setInterval(THRESHOLD_REST_MS)
         self._thresholdTimer.connect("timeout()", self._applyThreshold)
         ui = self._ui
+        self._folder = FolderField(ui.datasetFolderEdit, lambda: self._parameters, "datasetFolder")
         ui.predictButton.connect("clicked(bool)", self.onPredict)
         for grade in range(1, 6):
             getattr(ui, f"grade{grade}Button").connect("clicked(bool)", lambda checked, g=grade: self.onGrade(g))
@@ -74,8 +76,7 @@ class ReviewPanel:
     # -- study folder ---------------------------------------------------------------------------------------------
 
     def folderChosen(self):
-        folder = self._parameters.datasetFolder if self._parameters else None
-        return folder is not None and str(folder) not in ("", ".") and os.path.isdir(str(folder))
+        return self._parameters is not None and os.path.isdir(folderOf(self._parameters.datasetFolder))
 
     def onPredict(self):
         module = self._module
@@ -168,6 +169,7 @@ class ReviewPanel:
         """Show queue, open scan, agreement and what can be pressed."""
         if self._parameters is None:
             return
+        self._folder.show()
         self._refreshSession()
         ui, session = self._ui, self._session
         self._fillQueue()

@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpineMotionToolsGui.batch_parameters import BatchTask
+from SpineMotionToolsGui.folders import FolderField, folderOf
 
 COLUMNS = ("case", "status", "result")
 
@@ -29,6 +30,10 @@ class BatchPanel:
             [ui.batchButton], ui.batchProgressBar, ui.batchStatusLabel, moduleWidget.log, onIdle=self.update
         )
         self.models = ModelChooser(ui.batchModelComboBox, ui.batchModelNoteLabel, "motion", onChosen=self._onModel)
+        self._folders = (
+            FolderField(ui.batchInputEdit, parameters, "inputFolder"),
+            FolderField(ui.batchOutputEdit, parameters, "outputFolder"),
+        )
         table = ui.batchTable
         table.setColumnCount(len(COLUMNS))
         table.setHorizontalHeaderLabels([_("Case"), _("State"), _("Result")])
@@ -50,6 +55,8 @@ class BatchPanel:
         node, ui = self._parameters(), self._ui
         if node is None:
             return
+        for folder in self._folders:
+            folder.show()
         self.models.setSystem(node.task.system, pickFile=node.task not in (BatchTask.MOTION, BatchTask.SPINE))
         self.models.setCurrent(node.model or f"{node.task.system}-starter")
         motion = node.task is BatchTask.MOTION
@@ -202,11 +209,6 @@ def ensureVideoPackages(flow):
     except ImportError:
         return
     packages.ensureVideoPackages(flow)
-
-
-def folderOf(path):
-    """The text of a chosen folder; "" while none is chosen."""
-    return "" if path is None or str(path) in ("", ".") else str(path)
 
 
 def stateText(row):

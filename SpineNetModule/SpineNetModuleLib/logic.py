@@ -187,7 +187,7 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
 
     def takeOverResult(self, parameterNode):
         """Show the result that the chosen volume already has: of another volume's turn, a batch or a loaded scene."""
-        from SpineMotionToolsLib.scene import spinenet
+        from SpineMotionToolsLib.scene import spinenet, spinenet_points
 
         volume = parameterNode.inputVolume
         if volume is None or spinenet.scan_of(parameterNode.result) is volume:
@@ -195,6 +195,8 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
         found = spinenet.find_spine(slicer.mrmlScene, volume)
         if found.result is not None:
             self._use(parameterNode, found)
+            if found.centers is not None:
+                spinenet_points.project_names(found.centers)  # a batch made the scene without views
             self.forgetCorrections()
 
     # -- corrections ----------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def summaryText(spine):
     lines = [f"<span style='font-size:large'><b>{html.escape(title)}</b></span>"]
     if spine.measurements is not None:
         for angle in spine.measurements.angles:
-            lines.append(f"{html.escape(angle.name)}: {angle.angle_deg:.0f}°")
+            lines.append(f"{html.escape(angle.name)}: {round(angle.angle_deg)}°")
         lines += [html.escape(text) for text in findings(spine.measurements)]
     return "<br>".join(lines)
 

@@ -16,6 +16,7 @@ CORNERS = (("rt", "posterior superior"), ("rb", "posterior inferior"), ("lb", "a
 CORNERS += (("lt", "anterior superior"),)
 MOVED_MM = 1e-3  # markups keep positions as doubles; a smaller difference is rounding
 CENTER_COLOR, CORNER_COLOR, ACTIVE_COLOR = (1.0, 0.85, 0.2), (0.2, 0.9, 1.0), (1.0, 0.4, 0.2)
+ALONG_THE_SPINE = 0.7  # cosine between a view's direction and that of head and foot
 GLYPH = "CrossDot2D"  # shows the place without hiding it
 
 
@@ -46,10 +47,33 @@ def show_centers(node, volume_node, spine: Spine) -> None:
     _fill(node, volume_node, points, locked=True)
     display = node.GetDisplayNode()
     display.SetPointLabelsVisibility(True)
-    display.SetSliceProjection(True)  # a curved spine leaves the slice in view; its names stay readable
+    _color(display, CENTER_COLOR)
+    project_names(node)
+
+
+def project_names(node) -> None:
+    """Show the names of bodies beside the slice in view too, dimmed, since a curved spine leaves it.
+
+    Only in views that look at the spine from its side or front: seen along the spine, all names would lie on a heap.
+    """
+    scene, display = node.GetScene(), node.GetNthDisplayNode(1)
+    views = []
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
+        view = scene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
+        if abs(view.GetSliceToRAS().GetElement(2, 2)) < ALONG_THE_SPINE:
+            views.append(view.GetID())
+    if not views:  # a display node of no views would show in all
+        if display is not None:
+            scene.RemoveNode(display)
+        return
+    if display is None:
+        display = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialDisplayNode")
+        node.AddAndObserveDisplayNodeID(display.GetID())
+    display.CopyContent(node.GetDisplayNode())  # what is drawn twice then lies on itself
+    display.SetViewNodeIDs(views)
+    display.SetSliceProjection(True)
     display.SetSliceProjectionUseFiducialColor(True)
     display.SetSliceProjectionOpacity(0.7)
-    _color(display, CENTER_COLOR)
 
 
 def show_corners(node, volume_node, spine: Spine, all_slices: bool = False) -> None:

@@ -39,7 +39,7 @@ class qMRMLTableModel(QtGui.QStandardItemModel):
 
     def _tooltip(self, name: str) -> str:
         unit, description = self.node.GetColumnUnitLabel(name), self.node.GetColumnDescription(name)
-        return "<p>".join(filter(None, (self.node.GetColumnLongName(name), unit and f"Unit: {unit}", description)))
+        return "<p>".join(filter(None, (unit and f"Unit: {unit}", description)))
 
     def update(self) -> None:
         """Cells keep their items, so that what is selected stays selected when numbers change, as in Slicer."""
