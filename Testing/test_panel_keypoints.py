@@ -630,6 +630,72 @@ def test_removing_the_corners_keeps_the_session(host, session, view, scene):
     assert np.array_equal(world(session, 20), left)
 
 
+def test_removing_the_session_ends_it(host, session, view, scene):
+    drag(view, session, 20, (9, 4))
+    scene.RemoveNode(session.nodes.text)
+    host.process(0.4)
+    assert session.closed
+    assert host.widget.session() is None
+    assert session.nodes.node("levels") is None
+    assert session.nodes.node("corners") is not None
+    assert "removed" in host.ui.logText.plainText
+    again = apply(host)
+    assert again.nodes.text is not session.nodes.text
+
+
+def test_new_corners_replace_corrected_ones_only_with_consent(host, session, view, app):
+    session.lock("T4")
+    app.dialogs.answer(False)
+    host.click("applyButton")
+    assert not host.widget.jobs.running
+    assert host.widget.session() is session
+    app.dialogs.answer(True)
+    assert apply(host) is not session
+
+
+def test_what_a_drag_does_not_move_is_not_drawn_again(host, session, view):
+    drawn, nodes = [], session.nodes
+    for role in ("sureLines", "fairLines", "doubtfulLines", "cobbLines"):
+        nodes.node(role).AddObserver("ModifiedEvent", lambda caller, event, role=role: drawn.append(role))
+    for role in ("levels", "angles"):
+        modified = nodes.node(role).PointModifiedEvent
+        nodes.node(role).AddObserver(modified, lambda caller, event, role=role: drawn.append(role))
+    nodes.draw(session.reading, session.picture)
+    assert drawn == []
+    points = session.reading.points_px.copy()
+    points[20] += (0, 3.0)
+    nodes.draw(session._with({20: tuple(points[20])}), session.picture)
+    assert "levels" in drawn
+    assert drawn.count("levels") == 1
+
+
+def test_frames_of_a_video_are_not_taken_for_a_radiograph(open_module, scene):
+    import slicer
+
+    slicer.util.addVolumeFromArray(np.zeros((1, 8, 8, 3), np.uint8), nodeClassName="vtkMRMLVectorVolumeNode")
+    slicer.util.addVolumeFromArray(np.zeros((1, 8, 8), np.uint8), nodeClassName="vtkMRMLLabelMapVolumeNode")
+    host = open_module("KeypointModule")
+    assert host.widget._parameterNode.inputVolume is None
+
+
+def test_a_frontal_picture_is_shown_in_the_coronal_view_without_other_layers(open_module, app, scene):
+    import slicer
+
+    host = open_module("KeypointModule")
+    other = slicer.util.addVolumeFromArray(np.zeros((1, 8, 8), np.uint8))
+    slicer.util.setSliceViewerLayers(foreground=other, label=other)
+    host.click("sampleButton")
+    host.process(0.1)
+    layout = app.layoutManager()
+    assert layout.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpGreenSliceView
+    green = layout.sliceWidget("Green")
+    assert green.mrmlSliceNode().GetOrientation() == "Coronal"
+    assert layout.sliceWidget("Red").mrmlSliceNode().GetOrientation() == "Axial"
+    assert not green.mrmlSliceCompositeNode().GetForegroundVolumeID()
+    assert not green.mrmlSliceCompositeNode().GetLabelVolumeID()
+    assert "The patient's right is on the picture's left" in host.ui.pictureLabel.text
+
+
 def test_closing_the_scene_while_the_network_runs(host, session, view):
     host.logic._network.polls = 10**9
     drag(view, session, 20, (10, 5))

@@ -3,6 +3,8 @@
 import slicer
 from slicer.i18n import tr as _
 
+from KeypointModuleLib import texts
+
 NAMINGS = (  # topmost vertebra, thoracic and lumbar vertebrae of the spine
     ("T1", 12, 5),
     ("C7", 12, 5),
@@ -43,7 +45,7 @@ class CorrectPanel:
         """Show the history's state, the chosen vertebra and what can be pressed."""
         ui, session = self._ui, self._module.session()
         reading = session.reading if session is not None else None
-        ui.progressLabel.text = self._module.logic.progressText(reading) if reading else _("Press Apply first.")
+        ui.progressLabel.text = texts.progressText(reading) if reading else _("Press Apply first.")
         ui.undoButton.enabled = session is not None and session.canUndo
         ui.redoButton.enabled = session is not None and session.canRedo
         ui.nextButton.enabled = reading is not None and bool(reading.to_check)
@@ -133,7 +135,7 @@ class CorrectPanel:
             self._visited, left = [], reading.to_check
         self._visited.append(left[0])
         self.goTo(left[0])
-        self._module.showMessage(self._module.logic.checkText(reading, left[0]))
+        self._module.showMessage(texts.checkText(reading, left[0]))
 
     def onLock(self, checked):
         level = self._ui.vertebraComboBox.currentIndex

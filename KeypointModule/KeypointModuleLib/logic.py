@@ -1,22 +1,20 @@
 """Finds corners in a radiograph node and keeps the sessions of the scene. Usable without the panel."""
 
-import html
 from dataclasses import replace
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from KeypointModuleLib.network import Network, Question
 from KeypointModuleLib.parameters import Bone, KeypointModuleParameterNode, PatientRight, PixelSize, Slices, Turn
 from KeypointModuleLib.session import InteractiveSession
+from KeypointModuleLib.texts import OTHER_SIDE
 
 SAMPLE_SEED, SAMPLE_ROWS, SAMPLE_SPREAD = 5, 1000, 0.9
 PATIENT_ORIENTATION, VIEW_POSITION = "0020,0020", "0018,5101"
 LATERAL_REMARK = "The file says that this is a lateral view; the networks read frontal views only."
-RED = "vtkMRMLSliceNodeRed"
-OTHER_SIDE = {"left": "right", "right": "left"}
+FRONTAL = np.array([[-1, 0, 0, 0], [0, 0, -1, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])  # columns to the left, rows down
 NEIGHBORS_SHOWN = 5.0  # vertebral heights that a view shows of a vertebra to check
 
 
@@ -219,92 +217,7 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
         lateral = any(word in position for word in ("LL", "RL", "LATERAL"))
         return {"L": "left", "R": "right"}.get(orientation[:1], kept), (LATERAL_REMARK,) if lateral else ()
 
-    def pictureText(self, picture):
-        """Size, pixel size and sides of a picture, as rich text."""
-        rows, columns = picture.size
-        if picture.spacing_mm is None:
-            size = _("pixel size not known: lengths are in pixels")
-        else:
-            size = _("{row:.3g} x {column:.3g} mm a pixel").format(
-                row=picture.spacing_mm[0], column=picture.spacing_mm[1]
-            )
-        return _("{columns} x {rows} pixels, {size}. {side}").format(
-            columns=columns, rows=rows, size=size, side=self.sideText(picture)
-        )
-
-    def sideText(self, picture):
-        """Which side of the patient lies on the picture's left."""
-        side = picture.patient_right_on
-        if picture.mirrored != picture.upside_down:
-            side = OTHER_SIDE.get(side)
-        return {
-            "left": _("The patient's right is on the picture's left."),
-            "right": _("The patient's right is on the picture's right."),
-        }.get(side, _("Which side of the patient is on the picture's left is not known."))
-
-    # -- what the panel shows -------------------------------------------------------------------------------------
-
-    def curveText(self, reading):
-        """The largest curve in large letters and what else to know of it, as rich text."""
-        if reading is None:
-            return _("No corners yet.")
-        main = reading.main_curve
-        if main is None:
-            return _("Fewer than three vertebrae: no Cobb angle.")
-        doubt = "" if main.uncertainty_deg is None else f" ± {main.uncertainty_deg:.0f}°"
-        angle = f"{main.cobb_deg:.0f}°{doubt}"
-        side = reading.patient_side(main.convex_to)
-        patient = _("the patient's {side}").format(side=side) if side != "unknown" else _("patient's side not known")
-        lines = [
-            _("Largest Cobb angle"),
-            f"<span style='font-size:xx-large'><b>{html.escape(angle)}</b></span>",
-            html.escape(
-                _("{upper} to {lower}, apex {apex}, convex to the picture's {side} ({patient}), {region}").format(
-                    upper=main.upper_name,
-                    lower=main.lower_name,
-                    apex=main.apex,
-                    side=main.convex_to,
-                    patient=patient,
-                    region=main.region,
-                )
-            ),
-        ]
-        if not reading.curves:
-            lines.append(_("No curve of 10° or more."))
-        lines.append(_("± is one standard deviation from the uncertainty of the corners alone."))
-        return "<br>".join(lines)
-
-    def warningsText(self, reading):
-        """What to know before trusting the result, as rich text."""
-        return "<br>".join("\u26a0 " + html.escape(warning) for warning in reading.warnings) if reading else ""
-
-    def progressText(self, reading):
-        """How far the check is: corrected corners, locked and absent vertebrae, the least certain vertebra."""
-        parts = [_("{n} of 68 corners placed by hand").format(n=len(reading.given))]
-        if reading.locked:
-            parts.append(
-                _("locked: {names}").format(names=", ".join(reading.levels[level] for level in reading.locked))
-            )
-        if reading.absent:
-            parts.append(
-                _("absent: {names}").format(names=", ".join(reading.levels[level] for level in reading.absent))
-            )
-        text = "; ".join(parts) + "."
-        if reading.accepted:
-            return text + " " + _("Accepted.")
-        if reading.to_check:
-            text += " " + _("Least certain: {name}.").format(name=reading.levels[reading.to_check[0]])
-        return text
-
-    def checkText(self, reading, level):
-        """Why a vertebra should be checked."""
-        corners = slice(4 * level, 4 * level + 4)
-        return _("Check {name}: confidence {confidence:.2f}, corners ± {spread:.1f} {unit}.").format(
-            name=reading.levels[level],
-            confidence=float(reading.confidence[corners].min()),
-            spread=float(np.hypot(*reading.spread[corners].T).max()),
-            unit=reading.scale.unit,
-        )
+    # -- slice views ----------------------------------------------------------------------------------------------
 
     def showParts(self, parameterNode):
         """Corners, names, angles and uncertainty are seen as the user chose."""
@@ -317,19 +230,25 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
             session.showUncertainty = node.showUncertainty
             session.redraw()
 
-    # -- slice views ----------------------------------------------------------------------------------------------
-
     def showRadiograph(self, volumeNode, picture):
         """The radiograph alone in one large slice view, upright, all of it."""
-        from SpineMotionToolsLib.scene import keypoints, nodes
+        from SpineMotionToolsLib.scene import keypoints
 
-        layoutManager = slicer.app.layoutManager()
+        name = keypoints.view_of(picture, volumeNode)
+        layoutManager, layouts = slicer.app.layoutManager(), slicer.vtkMRMLLayoutNode
         if layoutManager is not None:
-            layoutManager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
-        nodes.show_in_slice_views(slicer.mrmlScene, background=volumeNode)
-        sliceNode = slicer.mrmlScene.GetNodeByID(RED)
-        if sliceNode is not None:
-            keypoints.show_upright(sliceNode, picture, volumeNode)
+            layoutManager.setLayout(getattr(layouts, f"SlicerLayoutOneUp{name}SliceView"))
+        slicer.util.setSliceViewerLayers(background=volumeNode, foreground=None, label=None)
+        self.turnUpright(volumeNode, picture)
+
+    def turnUpright(self, volumeNode, picture):
+        """Turn the picture's slice view so that it is upright, and fit it; leave it alone when the volume is gone."""
+        from SpineMotionToolsLib.scene import keypoints
+
+        if slicer.mrmlScene.IsNodePresent(volumeNode):
+            sliceNode = slicer.mrmlScene.GetSingletonNode(keypoints.view_of(picture, volumeNode), "vtkMRMLSliceNode")
+            if sliceNode is not None:
+                keypoints.show_upright(sliceNode, picture, volumeNode)
 
     def showSlice(self, volumeNode, picture):
         """Move the slice views to the slice of a volume that is read."""
@@ -409,7 +328,9 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
         phantom = radiograph_phantom(shape, SAMPLE_SEED, size, implants=False)
         row, column = phantom.pixel_spacing_mm
         node = slicer.util.addVolumeFromArray(
-            phantom.image[np.newaxis], ijkToRAS=np.diag([-column, -row, 1.0, 1.0]), name="SpineRadiographPhantom"
+            phantom.image[np.newaxis],
+            ijkToRAS=FRONTAL @ np.diag([column, row, 1.0, 1.0]),
+            name="SpineRadiographPhantom",
         )
         node.CreateDefaultDisplayNodes()
         return node

@@ -369,6 +369,11 @@ class InteractiveSession(VTKObservationMixin):
             self.nodes.remove_drawing()
             self._onMessage(_("The radiograph was removed from the scene; its session ended."), False)
             self._onChanged()
+        elif node is self.nodes.text:
+            self.close()
+            self.nodes.remove_drawing()
+            self._onMessage(_("The session was removed from the scene. Press Apply to find the corners again."), False)
+            self._onChanged()
         elif node is self._corners:
             self._dragged = None
             self._forgetQuestion()

@@ -32,6 +32,8 @@ CLASSES = {
     "curves": TABLE,
     "vertebrae": TABLE,
 }
+LINE_ENDS = (slice(None, -1), slice(1, None))
+VIEWS = ("Yellow", "Green", "Red")  # names of the views of sagittal, frontal and axial planes
 PARALLEL = 0.99  # cosine between a view's normal and the picture's
 MOVED_MM = 1e-6  # a smaller change is rounding
 DEFINED = 2  # vtkMRMLMarkupsNode::PositionDefined
@@ -43,6 +45,7 @@ class KeypointNodes:
     def __init__(self, scene, text_node):
         self.scene = scene
         self.text = text_node
+        self._drawn: dict[str, np.ndarray] = {}  # ends of the lines that each surface shows
 
     @classmethod
     def create(cls, scene, volume_node) -> KeypointNodes:
@@ -64,11 +67,16 @@ class KeypointNodes:
 
     @property
     def volume(self):
-        return self.text.GetNodeReference(VOLUME_ROLE)
+        return self._referenced(VOLUME_ROLE)
 
     def node(self, role: str):
         """The node of a role, e.g. "corners"; None when it was removed."""
-        return self.text.GetNodeReference(f"SpineMotionTools.{role}")
+        return self._referenced(f"SpineMotionTools.{role}")
+
+    def _referenced(self, role: str):
+        """By its ID, because a text node that was removed still tells which nodes were its own."""
+        identifier = self.text.GetNodeReferenceID(role)
+        return self.scene.GetNodeByID(identifier) if identifier else None
 
     # --- the session's record ---
 
@@ -93,8 +101,8 @@ class KeypointNodes:
         made = [role for role in CLASSES if self._ensure(role)]
         self._show_corners(reading, picture, set(keep))
         self.draw(reading, picture, uncertainty)
-        nodes.fill_table(self.node("curves"), curve_table(reading))
-        nodes.fill_table(self.node("vertebrae"), vertebra_table(reading))
+        for role, table in (("curves", curve_table(reading)), ("vertebrae", vertebra_table(reading))):
+            nodes.fill_table(self.node(role), table)
         for role in TITLES:
             nodes.set_provenance(self.node(role), reading.provenance)
         nodes.set_provenance(self.text, reading.provenance)
@@ -104,15 +112,20 @@ class KeypointNodes:
 
     def draw(self, reading: Reading, picture: Picture, uncertainty: bool = True) -> None:
         """Outlines, marks, Cobb lines and texts of a reading; quick enough to follow the mouse."""
-        volume = self.volume
-        half = 0.49 * picture.across_mm(volume)
         for role, drawn in overlay.lines(reading, uncertainty).items():
-            starts = picture.to_ras(volume, np.concatenate([line[:-1] for line in drawn] or [np.zeros((0, 2))]))
-            ends = picture.to_ras(volume, np.concatenate([line[1:] for line in drawn] or [np.zeros((0, 2))]))
-            self.node(role).SetAndObservePolyData(overlay.ribbons(starts, ends, half))
+            self._draw_lines(role, drawn, picture)
         texts = (overlay.level_labels(reading), overlay.angle_labels(reading), overlay.side_labels(reading))
         for role, labels in {**dict(zip(TEXTS, texts)), **overlay.marked(reading)}.items():
             self._set_labels(self.node(role), labels, picture)
+
+    def _draw_lines(self, role: str, drawn: list[np.ndarray], picture: Picture) -> None:
+        """Give a surface its lines; one that shows them already is left alone, because views redraw what is set."""
+        starts, ends = (np.concatenate([line[part] for line in drawn] or [np.zeros((0, 2))]) for part in LINE_ENDS)
+        ends_ras = np.stack([picture.to_ras(self.volume, places) for places in (starts, ends)])
+        node = self.node(role)
+        if node.GetPolyData() is None or not np.array_equal(self._drawn.get(role), ends_ras):
+            node.SetAndObservePolyData(overlay.ribbons(*ends_ras, 0.49 * picture.across_mm(self.volume)))
+            self._drawn[role] = ends_ras
 
     def corners_px(self, picture: Picture) -> np.ndarray:
         """(68, 2) where the corners lie now, (row, column) of the picture."""
@@ -212,16 +225,20 @@ class KeypointNodes:
         """As many points as labels, at their places; colors alternate as the curves' do."""
         was_modifying = node.StartModify()
         try:
+            count, before = node.GetNumberOfControlPoints(), np.zeros(3)
             while node.GetNumberOfControlPoints() > len(labels):
                 node.RemoveNthControlPoint(node.GetNumberOfControlPoints() - 1)
             if (missing := len(labels) - node.GetNumberOfControlPoints()) > 0:
                 node.AddNControlPoints(missing, "", [0.0, 0.0, 0.0])
             places = np.array([label.place for label in labels]).reshape(-1, 2)
             for k, (label, ras) in enumerate(zip(labels, picture.to_ras(self.volume, places))):
-                node.SetNthControlPointPosition(k, *ras)
+                node.GetNthControlPointPosition(k, before)
+                if k >= count or np.abs(ras - before).max() > MOVED_MM:
+                    node.SetNthControlPointPosition(k, *ras)
                 if node.GetNthControlPointLabel(k) != label.text:
                     node.SetNthControlPointLabel(k, label.text)
-                node.SetNthControlPointSelected(k, k % 2 == 0)
+                if node.GetNthControlPointSelected(k) != (k % 2 == 0):
+                    node.SetNthControlPointSelected(k, k % 2 == 0)
         finally:
             node.EndModify(was_modifying)
 
@@ -290,6 +307,12 @@ def _set_measurement(corners, name: str, unit: str, values: np.ndarray) -> None:
 
 
 # --- slice views ---
+
+
+def view_of(picture: Picture, volume_node) -> str:
+    """The slice view ("Red", "Yellow" or "Green") whose usual plane is nearest to the picture's."""
+    _, right, down = picture.world_axes(volume_node)
+    return VIEWS[int(np.argmax(np.abs(np.cross(right, down))))]
 
 
 def show_upright(slice_node, picture: Picture, volume_node) -> None:
