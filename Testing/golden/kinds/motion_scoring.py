@@ -40,6 +40,10 @@ def volume_of(recipe: Mapping[str, Any]) -> np.ndarray:
     shape = tuple(recipe["shape"])
     if recipe["type"] == "constant":
         return np.full(shape, recipe["value"], dtype=recipe.get("dtype", "float64"))
+    if recipe["type"] == "seeded":
+        image = seeded_image(recipe["name"], shape, recipe["low"], recipe["high"])
+        dtype = np.dtype(recipe.get("dtype", "float32"))
+        return (np.rint(image) if dtype.kind in "iu" else image).astype(dtype)
     if recipe["type"] != "phantom":
         raise NotImplementedError(f"volume type {recipe['type']!r}")
     width, height, depth = shape
@@ -166,16 +170,20 @@ def predict_scan(case: Case) -> Mapping[str, Any]:
 
     p = case.parameters
     ensemble, volume = seeded_ensemble(p, case.gain), volume_of(p["volume"])
-    result = grade(
-        volume,
-        ensemble,
-        "newer",
-        stack_height=p.get("stackheight", 168),
-        incomplete=p.get("policy", "keep_last"),
-        slice_step=p.get("step", 1),
-        engine=Engine(batch_size=p.get("batch")),
-    )
+    try:
+        result = grade(
+            volume,
+            ensemble,
+            "newer",
+            stack_height=p.get("stackheight", 168),
+            incomplete=p.get("policy", "keep_last"),
+            slice_step=p.get("step", 1),
+            engine=Engine(batch_size=p.get("batch")),
+        )
+    except ValueError:
+        return {"error": VALUE_ERROR}
     return {
+        "error": "",
         "smallest_top2_margin": smallest_margin(ensemble, volume, np.flatnonzero(result.scored)),
         "automatic_grade": result.grade,
         "automatic_confidence": result.confidence_percent,
@@ -304,8 +312,10 @@ def aim_file(case: Case) -> Mapping[str, Any]:
                 outputs[f"data_{unit}"] = VALUE_ERROR
         header = read_header(path)
         outputs |= {"spacing": np.array(header.spacing_mm), "origin": np.array(header.origin_lps_mm)}
-        if header.calibration and "itk_hu_int16_min_max" in case.want:
-            hu = np.trunc(header.calibration.from_native(read_array(header), "hu").astype(np.float64))
+        if "itk_hu_int16_min_max" in case.want:
+            hu = read_array(header)
+            if header.calibration:
+                hu = np.trunc(header.calibration.from_native(hu, "hu").astype(np.float64))
             outputs["itk_hu_int16_min_max"] = np.array([hu.min(), hu.max()]).astype(np.int16)
     return outputs
 

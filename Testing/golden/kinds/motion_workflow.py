@@ -101,12 +101,24 @@ class _Clock:
         return f"2026-01-01T00:00:{self.calls:02d}+00:00"
 
 
+class _FilesBelow(dict):
+    """The review files of each scan's folder, also of scans that have none yet."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+
+    def __missing__(self, scan: str) -> review_store.ReviewFiles:
+        return review_store.ReviewFiles(self.root / scan)
+
+
 def review_store_script(case: Case) -> dict[str, Any]:
     """Run the script of review operations on a folder per scan; every table's text comes out."""
     clock, results = _Clock(), []
     scans = case.parameters["scans"]
     with temporary_folder() as root:
-        files = {scan: review_store.ReviewFiles(root / scan) for scan in scans}
+        files = _FilesBelow(root)
+        own_files = {scan: files[scan] for scan in scans}
         _write_index(root, scans)
         for operation in case.parameters["ops"]:
             try:
@@ -114,16 +126,14 @@ def review_store_script(case: Case) -> dict[str, Any]:
             except InputError as error:
                 results.append(error_name(error))
         outputs = {"results": "\n".join(results)}
-        for scan, own in files.items():
+        for scan, own in own_files.items():
             for path in (own.table, own.audit, own.json):
                 outputs[f"{scan}__{path.name}"] = _text(path)
         outputs["motion_grades.tsv"] = _text(root / "motion_grades.tsv")
     return outputs
 
 
-def _run_operation(
-    operation: dict[str, Any], root: Path, files: dict[str, review_store.ReviewFiles], clock: _Clock
-) -> str:
+def _run_operation(operation: dict[str, Any], root: Path, files: _FilesBelow, clock: _Clock) -> str:
     kind = operation["op"]
     if kind == "init":
         prediction, training = operation["prediction"], operation.get("training", False)

@@ -30,6 +30,7 @@ from Testing.golden.case import Case
 from Testing.golden.seeded_weights import seeded_image
 
 CORNERS = ("rt", "rb", "lb", "lt")
+NUMBER = r"-?\d*\.?\d+(?:e[-+]?\d+)?"
 
 
 def helper_of(case: Case) -> ModuleType:
@@ -52,7 +53,7 @@ def as_kind(values: np.ndarray, text: str) -> np.ndarray:
 def image_from(text: str) -> np.ndarray:
     """The seeded image a recipe spells out, e.g. "seeded_image('x', (40, 30), -3, 9)", as float64."""
     name, shape, rest = re.search(r"seeded_image\('([^']+)', \(([^)]*)\)([^)]*)\)", text).groups()
-    numbers = [float(v) for v in re.findall(r"[-\d.]+", rest)]
+    numbers = [float(v) for v in re.findall(NUMBER, rest)]
     size = tuple(int(v) for v in shape.split(",") if v.strip())
     return seeded_image(name, size, *numbers).astype(np.float64)
 
@@ -62,8 +63,10 @@ def image_from(text: str) -> np.ndarray:
 
 def patch(case: Case) -> dict:
     recipe = case.spec["inputs"]
-    factor = float(re.search(r"times ([\d.e+-]+)", recipe["scan"])[1])
-    scan = as_kind(image_from(recipe["scan"]) * factor, recipe["scan"].split("then")[-1])
+    factor = float(re.search(rf"times ({NUMBER})", recipe["scan"])[1])
+    less = re.search(rf"minus ({NUMBER})", recipe["scan"])
+    values = image_from(recipe["scan"]) * factor - (float(less[1]) if less else 0)
+    scan = as_kind(values, recipe["scan"].split("then")[-1])
     options = dict(recipe.get("options", {}))
     size = tuple(options.pop("patch_size", patches.PATCH_SIZE))
     windows = patches.split(scan.shape, recipe["pixel_spacing"], **options)
@@ -100,14 +103,15 @@ def _normalize_input(text: str, made: dict[str, np.ndarray]) -> np.ndarray:
         image = np.full((int(rows), int(columns)), value)
         image[int(row), int(column)] = high
         return image
-    scale, offset = re.search(r"round\(([\d.]+) \* plain input \+ ([\d.]+)\)", text).groups()
-    return as_kind(float(scale) * made["plain"] + float(offset), text)
+    scale, sign, offset = re.search(rf"round\(({NUMBER}) \* plain input ([+-]) ({NUMBER})\)", text).groups()
+    return as_kind(float(scale) * made["plain"] + float(sign + offset), text)
 
 
 def resize(case: Case) -> dict:
     got = {}
+    low, high = re.search(rf"shape, ({NUMBER}), ({NUMBER})\)", case.spec["inputs"]["call"]).groups()
     for name, shape in case.spec["inputs"]["cases"]:
-        volume = seeded_image(f"resize-{name}", tuple(shape), -1, 4).astype(np.float64)
+        volume = seeded_image(f"resize-{name}", tuple(shape), float(low), float(high)).astype(np.float64)
         out = vertebra_volumes.to_network_size(volume)
         got[name] = out[3::20, 5::20]
         got[f"{name}_stats"] = np.array([out.mean(), out.std(), out.min(), out.max()])
@@ -121,11 +125,11 @@ def points(case: Case) -> dict:
         if text.startswith("zeros"):
             rows, columns = (int(v) for v in re.match(r"zeros \((\d+), (\d+)\)", text).groups())
             image = np.zeros((rows, columns))
-            for row, column, value in re.findall(r"\[(\d+),(\d+)\]=([\d.]+)", text):
+            for row, column, value in re.findall(rf"\[(\d+), ?(\d+)\] ?= ?({NUMBER})", text):
                 image[int(row), int(column)] = float(value)
         elif "seeded_image" in text:
-            image = plain = as_kind(image_from(text), "float32")
-        elif shift := re.match(r"the same minus ([\d.]+)", text):
+            image = plain = as_kind(image_from(text), text)
+        elif shift := re.match(rf"the same minus ({NUMBER})", text):
             image = plain - np.float32(shift[1])
         got[each["name"]] = heatmaps.peaks(image, each["threshold"])
     return got
@@ -137,8 +141,11 @@ def arrow(case: Case) -> dict:
 
 
 def angles(case: Case) -> dict:
-    name, n, h, w = re.search(r"quads\('(\w+)', (\d+), (\d+), (\d+)\)", case.spec["inputs"]["call"]).groups()
-    return {"angles": polygons.internal_angles(helper_of(case).quads(name, int(n), int(h), int(w)))}
+    name, n, h, w, size = re.search(
+        rf"quads\('([^']+)', (\d+), (\d+), (\d+)(?:, (?:size=)?({NUMBER}))?\)", case.spec["inputs"]["call"]
+    ).groups()
+    quads = helper_of(case).quads(name, int(n), int(h), int(w), **({"size": float(size)} if size else {}))
+    return {"angles": polygons.internal_angles(quads)}
 
 
 def shared(case: Case) -> dict:
@@ -270,39 +277,42 @@ def beam(case: Case) -> dict:
     recipe, helper = case.spec["inputs"], helper_of(case)
     if "targets" not in recipe:
         return beam_edges(case, helper)
-    first = 10
-    noise = float(re.search(r"noise=([\d.]+)", recipe["call"])[1])
+    shape = {name: float(v) for name, v in re.findall(rf"(peak|spread|noise)=({NUMBER})", recipe["call"])}
+    width = int(re.search(r"width (\d+)", recipe["call"])[1])
     got = {}
     for name, targets in recipe["targets"].items():
-        rows = helper.probabilities(f"beam-{name}", targets, noise=noise)
+        rows = helper.probabilities(f"beam-{name}", targets, **shape)
         got[f"{name}_p"] = rows
         for order in ("desc", "asce"):
             for skips in ("pen", "free"):
-                sequences, scores = labelling.beam_search(rows, 100, skips == "pen", order == "desc")
+                sequences, scores = labelling.beam_search(rows, width, skips == "pen", order == "desc")
                 key = f"{name}_{order}_{skips}"
+                first = len(case.want.get(f"{key}_seq", sequences))
                 got[f"{key}_seq"], got[f"{key}_score"] = sequences[:first], scores[:first]
                 got[f"{key}_count"] = len(sequences)
     return got
 
 
 def beam_edges(case: Case, helper: ModuleType) -> dict:
-    got = {}
-    rows = np.full((case.want["uniform_seq"].shape[1], labelling.CLASSES), 1 / labelling.CLASSES)
-    sequences, scores = labelling.beam_search(rows)
-    shown = len(case.want["uniform_seq"])
-    got["uniform_seq"], got["uniform_score"] = sequences[:shown], scores[:shown]
-    zero = helper.probabilities("beam-zero", [5, 4, 3])
-    zero[:, 10:] = 0
-    sequences, scores = labelling.beam_search(zero)
-    shown = len(case.want["zero_seq"])
-    got.update(zero_p=zero, zero_seq=sequences[:shown], zero_score=scores[:shown])
-    got["zero_last_score_finite"] = int(np.isfinite(scores).sum())
-    rows = helper.probabilities("beam-width", [6, 5, 4, 3, 2])
-    for key in case.want:
-        if width := re.match(r"width(\d+)_seq", key):
-            sequences, scores = labelling.beam_search(rows, int(width[1]))
-            got[key], got[f"width{width[1]}_score"] = sequences, scores
-    got["empty_score"] = labelling.beam_search(np.zeros((0, labelling.CLASSES)))[1][0]
+    """Searches described in words, such as "zero: probabilities('beam-zero', [5, 4, 3]) with columns 10.. set to 0"."""
+    text, got = case.spec["inputs"]["call"], {}
+    rows_of = {"empty": np.zeros((0, labelling.CLASSES))}
+    for name, seed, targets, cut in re.findall(
+        r"([\w/]+): probabilities\('([^']+)', \[([\d, ]*)\]\)(?: with columns (\d+)\.\.)?", text
+    ):
+        rows = helper.probabilities(seed, [int(v) for v in targets.split(",")])
+        rows[:, int(cut or labelling.CLASSES) :] = 0
+        rows_of[re.sub(r"\d.*", "", name)] = got[f"{name}_p"] = rows
+    if "uniform_seq" in case.want:
+        rows_of["uniform"] = np.full((case.want["uniform_seq"].shape[1], labelling.CLASSES), 1 / labelling.CLASSES)
+    for key in {key.rsplit("_", 1)[0] for key in case.want if key.endswith(("_seq", "_score"))} - {"zero_last"}:
+        name, width = re.fullmatch(r"(\D+)(\d*)", key).groups()
+        if name in rows_of:
+            sequences, scores = labelling.beam_search(rows_of[name], int(width or labelling.BEAM_WIDTH))
+            shown = len(case.want.get(f"{key}_seq", sequences))
+            got[f"{key}_seq"], got[f"{key}_score"] = sequences[:shown], scores[:shown]
+            got[f"{key}_last_score_finite"] = int(np.isfinite(scores).sum())
+    got["empty_score"] = labelling.beam_search(rows_of["empty"])[1][0]
     return got
 
 
@@ -334,8 +344,10 @@ def ivd(case: Case) -> dict:
 
 
 def model_scan(helper: ModuleType, recipe: dict) -> np.ndarray:
-    name, kind = re.search(r"scan\(model, '([^']+)', '(\w+)'", recipe["scan"]).groups()
-    return helper.scan(recipe["model"], name, kind)
+    name, kind, noise = re.search(
+        rf"scan\(model, '([^']+)'(?:, '(\w+)')?(?:, (?:noise=)?({NUMBER}))?\)", recipe["scan"]
+    ).groups()
+    return helper.scan(recipe["model"], name, kind or "float64", **({"noise": float(noise)} if noise else {}))
 
 
 def format_table(case: Case) -> dict:
@@ -384,13 +396,15 @@ def net(case: Case) -> dict:
 def net_input(text: str) -> np.ndarray:
     if "seeded_image" in text:
         return image_from(text).astype(np.float32)
-    shape = tuple(int(v) for v in re.search(r"zeros\(([\d, ]+)\)", text)[1].split(","))
-    x = np.zeros(shape, dtype=np.float32)
-    if bands := re.search(r"for i in 0\.\.(\d+) rows (\d+)\+(\d+)i \.\. (\d+)\+", text):
-        last, start, pitch, stop = (int(v) for v in bands.groups())
-        j = np.arange(shape[-1])
+    fill, shape = re.search(r"(zeros|ones)\(([\d, ]+)\)", text).groups()
+    x = np.full([int(v) for v in shape.split(",")], float(fill == "ones"), dtype=np.float32)
+    bands = re.search(rf"for i in 0\.\.(\d+) rows (\d+)\+(\d+)i \.\. (\d+)\+.*\(j-\((\d+)-i\)\)\^2\)/({NUMBER})", text)
+    if bands:
+        last, start, pitch, stop, first = (int(v) for v in bands.groups()[:5])
+        j = np.arange(x.shape[-1])
         for i in range(last + 1):
-            x[0, 0, start + pitch * i : stop + pitch * i + 1] = np.exp(-0.5 * (j - (8 - i)) ** 2) / 2.5
+            band = np.exp(-0.5 * (j - (first - i)) ** 2) / float(bands[6])
+            x[0, 0, start + pitch * i : stop + pitch * i + 1] = band
     return x
 
 
@@ -425,10 +439,10 @@ def end_to_end(case: Case) -> dict:
     outlines = [s.polygons for s in detected_slices(case, helper)]
     vertebrae = grouping.group_slices(outlines, remove_single_slice_detections=remove)
     named = stand_in_labelling(helper, recipe, vertebrae, **options)
-    volumes = np.stack([vertebra_volumes.extract(scan, v.average) for v in vertebrae])
+    volumes = np.array([vertebra_volumes.extract(scan, v.average) for v in vertebrae])
     found = discs.disc_volumes(scan, discs.stack_outlines(vertebrae, named.labels, scan.shape[2]))
     levels = [d.level for d in found]
-    disc_arrays = np.stack([d.volume for d in found])
+    disc_arrays = np.array([d.volume for d in found]).reshape(-1, discs.DEPTH, 112, 224)
     network = network_of(case)
     logits = [[y[0].numpy() for y in network(torch.from_numpy(v.astype(np.float32))[None, None])] for v in disc_arrays]
     index, columns, table = grades.grade_table(arg_max(logits), levels)
