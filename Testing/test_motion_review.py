@@ -435,6 +435,16 @@ def test_agreement_bounds_symmetry_and_intervals(pairs):
     assert (forward.agreement_exact == 1) == (forward.kappa == 1)
 
 
+def test_pairs_without_two_grades_from_one_to_five_do_not_count():
+    pairs = [(1, 1), (4, 5), (3, 2)]
+    assert agreement.agreement([(0, 3), *pairs, (6, 1)]) == agreement.agreement(pairs)
+    assert agreement.agreement([(0, 0)]) == agreement.agreement([])
+
+
+def test_kappa_of_a_single_class_is_one():
+    assert agreement.quadratic_kappa(np.array([[3]])) == 1.0
+
+
 def test_comparison_by_hand():
     found = agreement.compare([(2, 2), (2, 3), (3, 3), (4, 3), (5, 5)])
     assert found.confusion[1].tolist() == [0, 1, 1, 0, 0]

@@ -153,6 +153,12 @@ def test_what_is_left_out_is_listed_with_its_reason(tmp_path):
     }
 
 
+def test_names_that_differ_in_case_are_two_subjects(tmp_path):
+    """No scan is left out for another whose name only looks alike (where the file system tells them apart)."""
+    touch(tmp_path, "Ab_DT_T1.AIM", "ab_DT_T1.AIM")
+    assert len(discover(tmp_path).scans) == len(list(tmp_path.iterdir()))
+
+
 def test_formats_and_single_files(tmp_path):
     touch(tmp_path, "S1_DT_T1.AIM", "S1_DT_T1.ISQ", "S2_DT_T1.isq", "v/S3_DT_T1.nii.gz")
     names = lambda found: [scan.path.name for scan in found.scans]

@@ -51,7 +51,7 @@ def quadratic_kappa(matrix: np.ndarray) -> float:
     if not total:
         return 0.0
     size = len(matrix)
-    weight = (np.subtract.outer(np.arange(size), np.arange(size)) / (size - 1)) ** 2
+    weight = (np.subtract.outer(np.arange(size), np.arange(size)) / max(1, size - 1)) ** 2
     seen = float((weight * matrix).sum()) / total
     expected = float((weight * np.outer(matrix.sum(axis=1), matrix.sum(axis=0))).sum()) / total**2
     if expected == 0:
@@ -60,7 +60,8 @@ def quadratic_kappa(matrix: np.ndarray) -> float:
 
 
 def agreement(pairs: Sequence[tuple[int, int]]) -> Agreement:
-    """Exact share, Cohen's and quadratic weighted kappa of pairs of grades 1..5; all zero without pairs."""
+    """Exact share, Cohen's and quadratic weighted kappa of the pairs of grades 1..5; all zero without such pairs."""
+    pairs = [pair for pair in pairs if all(1 <= grade <= GRADES for grade in pair)]
     if not pairs:
         return Agreement(0, 0.0, 0.0, 0.0)
     matrix = confusion(pairs)

@@ -210,7 +210,7 @@ def _one_file_per_scan(candidates: list[Scan], root: Path) -> tuple[list[Scan], 
     """One file for each scan: the unversioned name or else the highest version; anything else is a conflict."""
     by_name: dict[tuple[Path, str], list[Scan]] = {}
     for scan in candidates:
-        by_name.setdefault((scan.path.parent, scan_stem(scan.path.name).lower()), []).append(scan)
+        by_name.setdefault((scan.path.parent, scan_stem(scan.path.name)), []).append(scan)
     left_out, groups = [], {}
     for versions in by_name.values():
         aims = [scan for scan in versions if is_aim(scan.path.name)]
