@@ -239,3 +239,12 @@ def test_safe_names_can_be_written(tmp_path, text):
     path.write_text("x", encoding="utf-8")
     assert names(tmp_path) == [path.name] or sys.platform == "darwin"
     path.unlink()
+
+
+def test_names_of_old_archives_do_not_stop_writing(tmp_path):
+    """Bytes that are no UTF-8 come from the file system as lone surrogates; in JSON they come back as they were."""
+    name = "sc\udce4n.AIM"
+    write_json(tmp_path / "a.json", {"path": name, "unit": "µm"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"path": name, "unit": "µm"}
+    write_text(tmp_path / "a.txt", f"{name} µm")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "sc?n.AIM µm"

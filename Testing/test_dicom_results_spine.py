@@ -65,7 +65,8 @@ class Written:
 def written(tmp_path_factory) -> Written:
     folder = tmp_path_factory.mktemp("spine")
     volume = made_volume(COARSE)
-    made = current("spinenet", "spinenet-starter", "ab" * 32, starter=True, parameters={"penalise_skips": True})
+    sha256 = ",".join(["ab" * 32] * 4)
+    made = current("spinenet", "spinenet-starter", sha256, starter=True, parameters={"penalise_skips": True})
     spine = replace(made_spine(volume), provenance=made, warnings=("A warning.",))
     return Written(folder / "out", spine, write_classic(folder / "in", volume))
 
@@ -287,7 +288,7 @@ def test_the_device_observed_and_nobody_reviewed(written):
     (observer,) = written.content.get_observer_contexts()
     assert observer.observer_type == codes.DCM.Device
     parameters = [str(item.TextValue) for item in written.groups["L1"][0].ContentSequence if item.ValueType == "TEXT"]
-    assert "model_sha256: " + "ab" * 32 in parameters
+    assert "model_sha256: " + ",".join(["ab" * 32] * 4) in parameters  # of all four networks, whole
     assert any(text.startswith("starter_model: yes") for text in parameters)
     assert (written.report.VerificationFlag, written.report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
 

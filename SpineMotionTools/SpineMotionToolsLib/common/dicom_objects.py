@@ -31,7 +31,7 @@ ARTIFICIAL_INTELLIGENCE = Code("123110", "Artificial Intelligence", "DCM")
 DEMONSTRATION = "demonstration, no clinical meaning"
 STARTER_NOTE = "Starter model, not validated on patients."
 NOT_A_DEVICE = "Not a medical device; for research use only."
-LONGEST_TEXT = 200  # of an algorithm's parameter, which every group repeats; lists of corrections are far longer
+LONGEST_TEXT = 600  # of an algorithm's parameter, which every group repeats; lists of corrections are far longer
 
 
 def own_code(value: str, meaning: str) -> Code:

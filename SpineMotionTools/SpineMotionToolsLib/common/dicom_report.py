@@ -142,7 +142,8 @@ def write_report(
             procedure_reported=dicom_code(PROCEDURES.get(str(source.first.get("Modality", "")), OTHER_PROCEDURE)),
             imaging_measurements=[_group(group, algorithm, segmentation) for group in groups],
         )
-        notes = [NOT_A_DEVICE, *([STARTER_NOTE] if provenance.starter else []), *comments]
+        told = any(comment.startswith("Starter model") for comment in comments)
+        notes = [NOT_A_DEVICE, *([STARTER_NOTE] if provenance.starter and not told else []), *comments]
         report[0].ContentSequence.extend(_comments(notes))
         dataset = hd.sr.Comprehensive3DSR(
             evidence=[*source.headers, *([segmentation] if segmentation is not None else [])],

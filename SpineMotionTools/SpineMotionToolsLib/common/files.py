@@ -58,14 +58,20 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str, newline: str = "\n") -> None:
-    """Write UTF-8 text atomically, every line end as `newline`; raises OutputError."""
+    """Write UTF-8 text atomically, every line end as `newline`; raises OutputError.
+
+    Bytes of file names that are no characters (those of old archives) become question marks.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_bytes(text.replace("\r\n", "\n").replace("\n", newline).encode("utf-8"))
+        temporary.write_bytes(text.replace("\r\n", "\n").replace("\n", newline).encode("utf-8", errors="replace"))
 
 
 def write_json(path: Path | str, obj: Any, sort_keys: bool = False) -> None:
     """Write `obj` as indented UTF-8 JSON atomically (values made plain by `plain`); raises OutputError."""
-    write_text(path, json.dumps(obj, indent=2, sort_keys=sort_keys, ensure_ascii=False, default=plain) + "\n")
+    text = json.dumps(obj, indent=2, sort_keys=sort_keys, ensure_ascii=False, default=plain)
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):  # paths must come back as they were
+        text = json.dumps(obj, indent=2, sort_keys=sort_keys, default=plain)
+    write_text(path, text + "\n")
 
 
 def plain(value: Any) -> Any:
