@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from SpineMotionToolsLib.common.engine import Engine
-from SpineMotionToolsLib.common.errors import WeightsError
+from SpineMotionToolsLib.common.errors import InputError, WeightsError
 from SpineMotionToolsLib.gait import models, networks
 from SpineMotionToolsLib.gait.inference import faster
 from SpineMotionToolsLib.gait.models import ClipSettings, load_model, new_network, recognize, save_model
@@ -66,6 +66,30 @@ def test_larger_pictures_are_averaged_and_too_few_frames_are_told(tmp_path):
     save_model(path, network, ClipSettings(frames=8, size_px=112), starter=False)
     with pytest.raises(WeightsError, match="needs 8 frames"):
         load_model(path, frames=4)
+    with pytest.raises(WeightsError, match="at least [0-9]+ pixels"):
+        load_model(path, size_px=32)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"clip_s": 0}, {"clip_s": -1}, {"clip_s": float("nan")}, {"clip_s": 1e-9}, {"frames": 0}, {"size_px": 0}],
+)
+def test_clip_settings_out_of_bounds_are_told(settings):
+    with pytest.raises(InputError, match="cannot be"):
+        load_model(**settings)
+
+
+def test_least_frames_and_sides_are_those_the_heads_accept():
+    frames = {name: preset.least_frames for name, preset in networks.PRESETS.items()}
+    published = {"slow_r50": 8, "resnet50_scratch": 4, "csn_r101": 25, "csn_r50_scratch": 1, "r2plus1d_r50": 13}
+    assert frames | published | {"x3d_m": 16, "c2d_r50": 8, "i3d_r50": 8} == frames
+    assert networks.PRESETS["slow_r50"].least_side_px == 193
+    network = small_network()
+    time, side = network.architecture.least_frames, network.architecture.least_side_px
+    assert network(torch.zeros(1, 3, time, side, side)).shape == (1, 1)
+    for shape in ((time - 1, side, side), (time, side - 1, side)):
+        with pytest.raises(RuntimeError):
+            network(torch.zeros(1, 3, *shape))
 
 
 def test_own_file_keeps_architecture_settings_and_scores(tmp_path):

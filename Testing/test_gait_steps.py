@@ -276,3 +276,23 @@ def test_drawn_regions_are_interpolated_and_checked():
         RegionDetector({})
     with pytest.raises(InputError, match="unknown"):
         Person("magic").detector(array_video(np.zeros((2, 9, 9, 3), np.uint8)))
+
+
+def test_regions_boxes_and_clicks_that_do_not_fit_the_video_are_told():
+    video = array_video(np.zeros((4, 80, 100, 3), np.uint8))
+    away = [0, 0, 3000, 60], [200, 10, 240, 60], [-50, 0, -10, 60], [np.nan, 0, 20, 60]
+    for box in away:
+        with pytest.raises(InputError, match=r"not lie in the picture|too small"):
+            Person("region", regions={1: box}).detector(video)
+        with pytest.raises(InputError, match="No box lies in the picture"):
+            Person("boxes", boxes={1: [[*box, 1, 0]]}).detector(video)
+    for number in (-1, 4):
+        with pytest.raises(InputError, match="the video has not"):
+            Person("region", regions={number: [10, 10, 40, 70]}).detector(video)
+    for click in ((0.1, 101, 5), (0.1, 5, -1), (9, 5, 5), (-1, 5, 5)):
+        with pytest.raises(InputError, match="outside the video"):
+            Person(click=click).detector(video)
+    beside = [95, -5, 130, 85]  # half out of view: the patient walks in
+    kept = Person("boxes", boxes={1: [[*beside, 1, 0], [*away[1], 1, 0]]}).detector(video)
+    assert kept.rows[1][:, :4].tolist() == [beside]
+    assert Person("region", regions={1: beside}).detector(video).regions[1].tolist() == beside

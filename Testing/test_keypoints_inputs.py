@@ -257,5 +257,8 @@ def test_bad_spacing_window_and_masks(gray):
         inputs.from_array(gray, window=(5, 5))
     with pytest.raises(InputError, match="mask"):
         inputs.from_array(gray > 100)
+    for two in (np.uint8(255), np.uint16(7), 0.5):
+        with pytest.raises(InputError, match="mask of two values"):
+            inputs.from_array((gray > 100) * two)
     with pytest.raises(InputError, match="one slice"):
         inputs.from_array(np.stack([gray] * 7))

@@ -231,6 +231,9 @@ def test_bad_points_are_told(phantom, weights):
         preparing.trunk_by_hand(frames, Infant("keep", points="manual", torso={9999: phantom.torso(0)}))
     with pytest.raises(InputError, match="on top of one another"):
         preparing.trunk_by_hand(frames, Infant("keep", points="manual", torso={0: np.ones((4, 2))}))
+    for corners in (phantom.torso(0) * 100, np.full((4, 2), np.inf), phantom.torso(0) - [9999, 0]):
+        with pytest.raises(InputError, match="far outside the picture"):
+            preparing.trunk_by_hand(frames, Infant("keep", points="manual", torso={0: corners}))
 
 
 def test_cancel_and_outline(phantom, weights, by_hand):

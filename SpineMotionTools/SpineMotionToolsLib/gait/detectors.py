@@ -151,11 +151,11 @@ class BoxList:
     interval_s = 0.0
 
     def __init__(self, rows: Mapping[int, np.ndarray], name: str = "given boxes"):
-        self._rows = {int(k): np.asarray(v, np.float32).reshape(-1, 6) for k, v in rows.items()}
+        self.rows = {int(k): np.asarray(v, np.float32).reshape(-1, 6) for k, v in rows.items()}
         self.name = name
 
     def detect(self, frame: Frame) -> np.ndarray:
-        return self._rows.get(frame.number, NO_ROWS)
+        return self.rows.get(frame.number, NO_ROWS)
 
 
 def read_boxes(path: Path | str) -> BoxList:
@@ -200,8 +200,8 @@ class RegionDetector:
     def __init__(self, regions: Mapping[int, np.ndarray], follow: bool = True):
         if not regions:
             raise InputError("No region was drawn. Draw a rectangle around the patient on one frame.")
-        self._regions = {int(k): np.asarray(v, np.float64) for k, v in sorted(regions.items())}
-        for number, box in self._regions.items():
+        self.regions = {int(k): np.asarray(v, np.float64) for k, v in sorted(regions.items())}
+        for number, box in self.regions.items():
             if box.shape != (4,) or box[2] - box[0] < 8 or box[3] - box[1] < 8:
                 raise InputError(f"The region on frame {number} is too small. Draw it around the whole patient.")
         self.name = "drawn region, followed" if follow else "drawn regions, interpolated"
@@ -211,18 +211,18 @@ class RegionDetector:
         self._step = np.zeros(2)
 
     def detect(self, frame: Frame) -> np.ndarray:
-        if frame.number < min(self._regions):
+        if frame.number < min(self.regions):
             return NO_ROWS
         box = self._followed(frame) if self._follow else self._interpolated(frame.number)
         return NO_ROWS if box is None else np.array([[*box, 1.0, 0.0]], np.float32)
 
     def _interpolated(self, number: int) -> np.ndarray:
-        numbers = list(self._regions)
-        return np.array([np.interp(number, numbers, [self._regions[n][i] for n in numbers]) for i in range(4)])
+        numbers = list(self.regions)
+        return np.array([np.interp(number, numbers, [self.regions[n][i] for n in numbers]) for i in range(4)])
 
     def _followed(self, frame: Frame) -> np.ndarray | None:
-        if frame.number in self._regions:
-            self._box, self._step = self._regions[frame.number].copy(), np.zeros(2)
+        if frame.number in self.regions:
+            self._box, self._step = self.regions[frame.number].copy(), np.zeros(2)
             self._template = None
         if self._box is None:
             return None

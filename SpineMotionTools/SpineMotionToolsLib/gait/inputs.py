@@ -46,15 +46,21 @@ class Person:
     detector_model: str = "fasterrcnn_resnet50_fpn"
 
     def detector(self, video: Video, device: str = "cpu") -> Detector:
-        """The detector for a video; raises InputError for a choice that lacks something."""
+        """The detector for a video; raises InputError for a choice that lacks something or does not fit the video."""
+        if self.click is not None:
+            second, x, y = self.click
+            if not (0 <= second <= video.duration_s and 0 <= x <= video.width_px and 0 <= y <= video.height_px):
+                raise InputError(
+                    f"The click at {second:g} s on ({x:g}, {y:g}) lies outside the video. Click on the patient again."
+                )
         if self.way == "motion":
             return MotionDetector(video)
         if self.way == "region":
-            return RegionDetector({int(k): np.asarray(v, float) for k, v in self.regions.items()}, self.follow)
+            return _drawn(RegionDetector(self.regions, self.follow), video)
         if self.way == "boxes":
             if self.boxes is not None:
-                return BoxList(self.boxes)
-            return read_boxes(self._file("boxes (columns frame, x1, y1, x2, y2)"))
+                return _in_view(BoxList(self.boxes), video)
+            return _in_view(read_boxes(self._file("boxes (columns frame, x1, y1, x2, y2)")), video)
         if self.way == "network":
             return TorchvisionDetector(self._file("weights of a torchvision detector"), self.detector_model, device)
         raise InputError(f"The way {self.way!r} of finding the patient is unknown. Choose one of {', '.join(WAYS)}.")
@@ -77,6 +83,35 @@ class Person:
             "follow": self.follow,
             "published": self.published,
         }
+
+
+def _drawn(regions: RegionDetector, video: Video) -> RegionDetector:
+    """The regions, when all of them lie on frames and in the picture of the video; raises InputError."""
+    for number, box in regions.regions.items():
+        if not 0 <= number < len(video):
+            raise InputError(f"A region was drawn on frame {number}, which the video has not. Draw it again.")
+        if not _touches(box, video):
+            raise InputError(
+                f"The region on frame {number} does not lie in the picture of {video.width_px} x {video.height_px} "
+                "pixels. Draw it around the patient."
+            )
+    return regions
+
+
+def _in_view(boxes: BoxList, video: Video) -> BoxList:
+    """The boxes that lie in the picture of the video; raises InputError when none does."""
+    rows = {number: np.array([row for row in found if _touches(row, video)]) for number, found in boxes.rows.items()}
+    if not any(len(found) for found in rows.values()):
+        raise InputError(
+            f"No box lies in the picture of {video.width_px} x {video.height_px} pixels. Give boxes of this video."
+        )
+    return BoxList(rows, boxes.name)
+
+
+def _touches(box: np.ndarray, video: Video) -> bool:
+    """Whether a box lies at least partly in the picture and is not far larger than it."""
+    size, low, high = np.array([video.width_px, video.height_px]), box[:2], box[2:4]
+    return bool((high > 0).all() and (low < size).all() and (0 < high - low).all() and (high - low <= 3 * size).all())
 
 
 def patient_of(path: Path, root: Path | None = None) -> str:

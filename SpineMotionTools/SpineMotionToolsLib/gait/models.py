@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from SpineMotionToolsLib.common.errors import WeightsError
+from SpineMotionToolsLib.common.errors import InputError, WeightsError
 from SpineMotionToolsLib.common.weights import (
     TensorSpec,
     check_contract,
@@ -32,7 +32,8 @@ class ClipSettings:
     """How clips are made for a network: frames per clip, seconds per clip, side of the input, side of the person's
     square.
 
-    `cropped` False: the network was trained on whole frames, without choosing and cropping the patient.
+    `cropped` False: the network was trained on whole frames, without choosing and cropping the patient. Raises
+    InputError for numbers out of bounds.
     """
 
     frames: int = 8
@@ -40,6 +41,16 @@ class ClipSettings:
     size_px: int = 224
     square_px: int = 512
     cropped: bool = True
+
+    def __post_init__(self) -> None:
+        for what, value, least, most in (
+            ("frames of a clip", self.frames, 1, 1024),
+            ("seconds of a clip", self.clip_s, 0.1, 3600),
+            ("pixels of the network's input", self.size_px, 32, 2048),
+            ("pixels of the patient's square", self.square_px, 32, 4096),
+        ):
+            if not least <= value <= most:
+                raise InputError(f"The {what} cannot be {value:g}. Choose {least:g} to {most:g}.")
 
 
 @dataclass(frozen=True)
@@ -185,10 +196,15 @@ def _fill(network: nn.Module, tensors: Mapping[str, Any], what: str) -> None:
 def _checked(model: GaitModel, settings: ClipSettings) -> ClipSettings:
     from SpineMotionToolsLib.gait import networks
 
-    if model.name in ("starter", "own"):
-        least = model.network.architecture.head_kernel[0]
+    if isinstance(model.network, networks.VideoNet):
+        least, side = model.network.architecture.least_frames, model.network.architecture.least_side_px
     else:
-        least = networks.least_frames(model.name, model.settings.frames)
+        least, side = networks.least_frames(model.name, model.settings.frames), 32
+    if settings.size_px < side:
+        raise WeightsError(
+            f"The network {model.name} needs pictures of at least {side} pixels, and {settings.size_px} were asked for."
+            f" Set the side of the input to {side} or more."
+        )
     if settings.frames < least or (model.name == "early_fusion" and settings.frames != least):
         raise WeightsError(
             f"The network {model.name} needs {least} frames a clip, and {settings.frames} were asked for. "

@@ -42,6 +42,22 @@ class Architecture:
     dropout: float = 0.5
     classes: int = 1
 
+    @property
+    def least_frames(self) -> int:
+        """The fewest frames that leave the head its temporal extent."""
+        frames = self.head_kernel[0]
+        for stride in self.time_strides:
+            frames = (frames - 1) * stride + 1
+        return 2 * frames if self.halve_time_after_first else frames
+
+    @property
+    def least_side_px(self) -> int:
+        """The smallest picture that leaves the head its spatial extent."""
+        side = max(self.head_kernel[1:])
+        for stride in (2, 2 if self.stem_pool else 1, *self.space_strides):
+            side = (side - 1) * stride + 1
+        return side
+
     def to_dict(self) -> dict:
         return asdict(self)
 
@@ -85,8 +101,6 @@ PRESETS: dict[str, Architecture] = {
     "c2d_r50": C2D_R50,
     "i3d_r50": replace(C2D_R50, stem_kernel=(5, 7, 7), first_kernels=((3,), (3, 1), (3, 1), (1, 3))),
 }
-LEAST_FRAMES = {"csn_r101": 25, "r2plus1d_r50": 13, "c2d_r50": 8, "i3d_r50": 8}
-"""Fewest frames a network accepts where that is not the temporal extent of its head."""
 
 
 def _conv(inputs: int, outputs: int, kernel, stride=(1, 1, 1), groups: int = 1) -> nn.Conv3d:
@@ -285,9 +299,7 @@ def build(name: str, frames: int = 8) -> nn.Module:
 def least_frames(name: str, frames: int = 8) -> int:
     """The fewest frames per clip the published network `name` accepts."""
     two_dimensional = {"single_frame": 1, "early_fusion": frames, "late_fusion": 11}
-    if name in two_dimensional:
-        return two_dimensional[name]
-    return LEAST_FRAMES.get(name, PRESETS[name].head_kernel[0])
+    return two_dimensional[name] if name in two_dimensional else PRESETS[name].least_frames
 
 
 def initialise_from_scratch(network: VideoNet) -> None:

@@ -284,6 +284,8 @@ def _to_8_bit(array: np.ndarray, window: tuple[float, float] | None, name: str) 
     low, high = float(finite.min()), float(finite.max())
     if low == high:
         raise InputError(f"{name} is empty: every pixel has the value {low:g}. Choose another picture.")
+    if not any(((part != low) & (part != high)).any() for part in _bands(array)):
+        raise InputError(f"{name} is a mask of two values. Choose the radiograph it was made from.")
     if window is not None:
         low, high = (float(value) for value in window)
         if not high > low:
@@ -298,12 +300,17 @@ def _to_8_bit(array: np.ndarray, window: tuple[float, float] | None, name: str) 
         gray = np.ascontiguousarray(array)
     else:
         gray = np.empty(array.shape, np.uint8)
-        for start in range(0, array.shape[0], 1024):  # large pictures without a large copy in floating point
-            part = np.nan_to_num(array[start : start + 1024].astype(np.float32), nan=low, posinf=high, neginf=low)
-            gray[start : start + 1024] = np.rint(np.clip((part - low) / (high - low), 0, 1) * 255)
+        for part, shades in zip(_bands(array), _bands(gray)):
+            part = np.nan_to_num(part.astype(np.float32), nan=low, posinf=high, neginf=low)
+            shades[:] = np.rint(np.clip((part - low) / (high - low), 0, 1) * 255)
     if np.ptp(gray) < 8:
         raise InputError(f"{name} shows nothing: its gray levels hardly differ. Choose another picture or window.")
     return gray
+
+
+def _bands(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of 1024 rows, for large pictures without large copies."""
+    return (array[start : start + 1024] for start in range(0, len(array), 1024))
 
 
 def _gray_of_color(array: np.ndarray, name: str) -> np.ndarray:

@@ -107,6 +107,8 @@ def read_torso(path: Path | str) -> dict[int, np.ndarray]:
         points: dict[int, dict[str, list[float]]] = {}
         for row in rows:
             points.setdefault(int(row["frame"]), {})[row["point"].strip().lower()] = [float(row["x"]), float(row["y"])]
+        if not points:
+            raise ValueError("it has no rows")
         return {frame: np.array([named[name] for name in POINT_NAMES[:4]]) for frame, named in points.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

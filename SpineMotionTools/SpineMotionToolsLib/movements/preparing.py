@@ -125,7 +125,14 @@ def trunk_by_hand(frames: EvenFrames, infant: Infant) -> TrunkSearch:
     for frame, corners in sorted(infant.torso.items()):
         if not 0 <= int(frame) < len(frames.video):
             raise InputError(f"Torso points were placed on frame {frame}, which the video has not. Place them again.")
-        placed[frames.number_at(int(frame))] = np.asarray(corners, float)
+        corners = np.asarray(corners, float)
+        away = np.abs(corners - np.divide(frames.size, 2)) / frames.size
+        if (away > 1).any():  # half a picture beyond its border; further out is a mistake that would cost all memory
+            raise InputError(
+                f"A torso point on frame {frame} lies far outside the picture of {frames.size[0]} x {frames.size[1]} "
+                "pixels. Place it again."
+            )
+        placed[frames.number_at(int(frame))] = corners
     samples = [torso.with_midpoints(corners) for corners in placed.values()]
     if min(torso.trunk_of(points).length_px for points in samples) < 4:
         raise InputError("The torso points lie on top of one another. Place both shoulders and both hips.")
