@@ -244,7 +244,7 @@ def extract(case: Case) -> dict:
 
 
 def stand_in_labelling(helper: ModuleType, recipe: dict, vertebrae, **options) -> labelling.Labelling:
-    logits = np.stack([helper.appearance_logits(target, i) for i, target in enumerate(recipe["targets"])])
+    logits = np.array([helper.appearance_logits(target, i) for i, target in enumerate(recipe["targets"])])
     return labelling.label_vertebrae(
         [v.average for v in vertebrae],
         logits[: len(vertebrae)],
@@ -325,7 +325,7 @@ def ivd(case: Case) -> dict:
     stacked = discs.stack_outlines(model_vertebrae(helper, recipe["model"]), recipe["labels"], scan.shape[2])
     bodies = [discs.body_intensities(scan, stacked, i) for i in range(len(stacked.names))]
     found = discs.disc_volumes(scan, stacked)
-    volumes = np.stack([d.volume for d in found])
+    volumes = disc_arrays_of(found)
     return {
         "ivd_sub": volumes[:, :, 4::12, 6::16],
         "ivd_mean": volumes.mean(axis=(1, 2, 3)),
@@ -341,6 +341,10 @@ def ivd(case: Case) -> dict:
         "voxels": np.array([b.size for b in bodies]),
         "median": np.array([np.median(b) for b in bodies]),
     }
+
+
+def disc_arrays_of(found: Sequence[discs.DiscVolume]) -> np.ndarray:
+    return np.array([d.volume for d in found]).reshape(-1, 9, 112, 224)
 
 
 def model_scan(helper: ModuleType, recipe: dict) -> np.ndarray:
@@ -439,10 +443,10 @@ def end_to_end(case: Case) -> dict:
     outlines = [s.polygons for s in detected_slices(case, helper)]
     vertebrae = grouping.group_slices(outlines, remove_single_slice_detections=remove)
     named = stand_in_labelling(helper, recipe, vertebrae, **options)
-    volumes = np.array([vertebra_volumes.extract(scan, v.average) for v in vertebrae])
+    volumes = np.array([vertebra_volumes.extract(scan, v.average) for v in vertebrae]).reshape(-1, 224, 224, 16)
     found = discs.disc_volumes(scan, discs.stack_outlines(vertebrae, named.labels, scan.shape[2]))
     levels = [d.level for d in found]
-    disc_arrays = np.array([d.volume for d in found]).reshape(-1, discs.DEPTH, 112, 224)
+    disc_arrays = disc_arrays_of(found)
     network = network_of(case)
     logits = [[y[0].numpy() for y in network(torch.from_numpy(v.astype(np.float32))[None, None])] for v in disc_arrays]
     index, columns, table = grades.grade_table(arg_max(logits), levels)
