@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -14,7 +15,6 @@ RECIPES = [
     (page, code)
     for page in PAGES
     for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    if page.parent.name == "Docs"
 ]
 
 
@@ -24,6 +24,52 @@ def test_links_and_pictures_exist(page):
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), f"{page.name} points to {target}, which does not exist"
+
+
+def sentences_of_the_program() -> str:
+    """Every text in the sources, with {} where a value is put in."""
+    found = []
+    for module in ("SpineMotionTools", "MotionScore", "SpineNetModule", "KeypointModule", "MovementModule"):
+        for path in (REPOSITORY / module).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    found.append("".join(v.value if isinstance(v, ast.Constant) else "{}" for v in node.values))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.append(node.value)
+    return "\n".join(found)
+
+
+def test_every_message_explained_is_one_of_the_program():
+    said, explained = sentences_of_the_program(), 0
+    for page in PAGES:
+        for rows in re.findall(r"^\| message \|.*\n\|[-| ]+\n((?:\|.*\n)+)", page.read_text(encoding="utf-8"), re.M):
+            for message in (row.split("|")[1].strip().strip("*") for row in rows.splitlines()):
+                explained += 1
+                for part in re.split(r"\.\.\.| / |: ", message):
+                    assert part.strip(" ,:") in said, f"{page.name}: {message!r}: nothing says {part!r}"
+    assert explained > 40
+
+
+TERMINAL_LINES = [
+    (page, line.split("#")[0].strip())
+    for page in PAGES
+    for block in re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("spinemotion ")
+]
+
+
+@pytest.mark.parametrize(("page", "line"), TERMINAL_LINES, ids=lambda value: getattr(value, "stem", ""))
+def test_commands_of_the_guide_are_understood(page, line):
+    """Names of commands and options are those of the program."""
+    from SpineMotionToolsLib.cli import parser_for
+
+    arguments = line.split()[1:]
+    if "--help" in arguments:
+        with pytest.raises(SystemExit, match="0"):
+            parser_for(arguments).parse_args(arguments)
+    else:
+        assert parser_for(arguments).parse_args(arguments).run
 
 
 def test_every_page_is_in_the_index():
@@ -62,12 +108,16 @@ def test_tests_named_in_the_checklist_exist():
 @pytest.mark.panel
 @pytest.mark.parametrize(("page", "code"), RECIPES, ids=lambda value: getattr(value, "stem", ""))
 def test_console_recipe_runs_as_written(page, code, open_module):
-    """In Slicer's console `slicer` is there, and every module of the extension is installed."""
+    """In Slicer's console `slicer` is there, every module of the extension is installed, and a scan is loaded."""
     import slicer
+    from SpineMotionToolsLib.motion.inputs import read_scan
+    from SpineMotionToolsLib.scene import motion
 
     for module in ("MotionScore", "SpineNetModule", "KeypointModule", "MovementModule"):
         if (REPOSITORY / module / f"{module}.py").exists():
             open_module(module)
+    scan = read_scan(REPOSITORY / "MotionScore" / "Resources" / "Data" / "phantom.AIM")
+    motion.add_scan(slicer.mrmlScene, scan.array, scan.ijk_to_ras, "C0001234", scan.unit, scan.calibration)
     exec(compile(code, str(page), "exec"), {"slicer": slicer})
 
 

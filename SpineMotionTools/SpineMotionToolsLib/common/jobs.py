@@ -125,7 +125,7 @@ class Job:
             if self.finished:
                 return True
         if code is not None:
-            self._finish(error=JobError(processes.describe_end(code, self.task, self.log)))
+            self._finish(error=JobError(processes.describe_end(code, self.log)))
         return self.finished
 
     def wait(self, timeout_s: float | None = None) -> dict[str, Any]:
@@ -236,7 +236,7 @@ class Service:
             for event in self._child.events():
                 self._handle(event)
             if code is not None and self.error is None:
-                self._fail(JobError(processes.describe_end(code, self.task, self.log)))
+                self._fail(JobError(processes.describe_end(code, self.log)))
         return not self.busy
 
     def close(self) -> None:

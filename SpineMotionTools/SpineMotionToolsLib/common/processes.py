@@ -162,7 +162,7 @@ def _not_started(error: Exception) -> JobError:
     return JobError(f"The worker process could not be started: {error}. Restart the application, then try again.")
 
 
-def describe_end(code: int, task: str, log: str) -> str:
+def describe_end(code: int, log: str) -> str:
     """A sentence for a worker that ended without a result, from its exit code and the last line it printed."""
     # A launcher such as PythonSlicer reports a signal as 128 + its number.
     number = code - 128 if 128 < code < 160 else -code
@@ -174,17 +174,18 @@ def describe_end(code: int, task: str, log: str) -> str:
             number = 11
     if number == 9:
         return (
-            f"The operating system ended {task}, most likely because the computer's memory ran out. "
+            "The operating system ended the work, most likely because the computer's memory ran out. "
             "Close other programs, or choose a smaller batch size, then try again."
         )
     if number == 4:
-        return f"{task} needs processor instructions that this computer has not. Install another build of PyTorch."
+        return "PyTorch needs processor instructions that this computer has not. Install another build of it."
     if number in (6, 7, 8, 10, 11):
         return (
-            f"{task} crashed inside a program library. Your data is unharmed. Try again with device cpu; see the log."
+            "The work crashed inside a program library. Your data is unharmed. Try again with device cpu; see the log."
         )
     last = log.strip().rpartition("\n")[2]
-    return f"{task} ended without a result (exit code {code}{': ' if last else ''}{last}). See the log, then try again."
+    why = f"exit code {code}: {last}" if last else f"exit code {code}"
+    return f"The work ended without a result ({why}). See the log, then try again."
 
 
 def kill_descendants() -> None:

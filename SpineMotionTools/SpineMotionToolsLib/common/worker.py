@@ -184,7 +184,7 @@ def _described(error: BaseException, task: str) -> tuple[str, str]:
         )
     if isinstance(error, MemoryError) or is_out_of_memory(error):
         return JobError.__name__, (
-            f"The computer's memory ran out during {task}. "
+            "The computer's memory ran out. "
             "Close other programs, or choose a smaller batch size, then try again."
         )
     if isinstance(error, SystemExit):
