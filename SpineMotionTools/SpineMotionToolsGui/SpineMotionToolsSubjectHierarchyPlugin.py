@@ -43,7 +43,7 @@ class SpineMotionToolsSubjectHierarchyPlugin(AbstractScriptedSubjectHierarchyPlu
         return 0.0
 
     def roleForPlugin(self):
-        return "SpineMotionTools"
+        return "N/A"  # it owns no items
 
     def helpText(self):
         return _("Right-click a scan, radiograph or video to grade, read or score it.")

@@ -77,6 +77,10 @@ class JobControls:
         self._finish("")
         try:
             onResult(job.result)
+        except Exception as error:  # whatever it is, the panel must not stay silent
+            self._statusLabel.text = str(error)
+            self._log.error(str(error))
+            raise
         finally:
             job.close()  # the job's folder holds result files until they are read
 

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from SpineNetModuleLib import corrections, texts
@@ -355,8 +356,9 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
         from SpineMotionToolsLib.spinenet.inputs import read_scan
         from SpineMotionToolsLib.spinenet.report import spine_report
 
-        scan = read_scan(nodes.volume_of(parameterNode.inputVolume))
-        spine_report(self.resultOf(parameterNode), scan).write(path)
+        volume = parameterNode.inputVolume
+        title = _("Spine MRI: {scan}").format(scan=volume.GetName())
+        spine_report(self.resultOf(parameterNode), read_scan(nodes.volume_of(volume)), title).write(path)
 
     def exportDicom(self, parameterNode, folder):
         """Write a DICOM segmentation and report and list them in Slicer's DICOM database; returns the file names.

@@ -85,9 +85,9 @@ class Report:
         return self
 
     def provenance(self, provenance: Provenance) -> Report:
-        """Say in the footer what made the results; a starter model is also a warning."""
+        """Say in the footer what made the results; a starter model is also a warning, unless one says more already."""
         self._provenance.append(provenance)
-        if provenance.starter:
+        if provenance.starter and not any(text.startswith("Starter model") for text in self._warnings):
             self.warning(STARTER_WARNING)
         return self
 

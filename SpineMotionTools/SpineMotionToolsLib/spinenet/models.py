@@ -36,7 +36,7 @@ STARTER_NOTICE = (
     "Starter models: small networks trained on twelve lumbar T2 scans and on made images, not validated on patients."
 )
 DEMONSTRATION_NOTICE = (
-    "Grades of the starter models are a demonstration without clinical meaning. Measurements are not."
+    "Grades of the starter models are a demonstration without clinical meaning. Measurements do not depend on them."
 )
 CONTRACTS = Path(__file__).with_name("contracts")
 

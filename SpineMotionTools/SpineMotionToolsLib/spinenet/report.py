@@ -40,7 +40,7 @@ def spine_report(spine: Spine, scan: Scan | None = None, title: str = "Spine MRI
     if any(disc.grades for disc in spine.discs):
         report.heading("Grades")
         if spine.grades_are_demonstration:
-            report.warning(f"Grades: {DEMONSTRATION}.")
+            report.text(f"Grades: {DEMONSTRATION}.")
         report.table(spine.grade_table()).table(spine.probability_table())
     if edits := edits_of(spine):
         report.heading("Corrections by a person").text(*edits)
