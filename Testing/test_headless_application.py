@@ -362,15 +362,16 @@ def test_unknown_widgets_and_properties_in_ui_files_are_refused(app, tmp_path, e
     app.uncaught.clear()
 
 
-def test_a_table_view_with_a_scene_needs_a_view_node(app, scene):
-    """Slicer empties such a view whenever data is loaded; without a scene it keeps its table."""
+def test_a_table_view_keeps_cells_and_selection_when_numbers_change(app, scene):
+    """As Slicer's: only another table, or fewer rows, may take the selection away."""
     table = scene.AddNewNodeByClass("vtkMRMLTableNode")
-    slicer.util.updateTableFromArray(table, np.zeros((2, 1)), ["a"])
-    views = slicer.qMRMLTableView(), slicer.qMRMLTableView()
-    views[0].setMRMLScene(scene)
-    for view in views:
-        view.setMRMLTableNode(table)
-    scene.StartState(scene.BatchProcessState)
-    scene.EndState(scene.BatchProcessState)
-    assert [view.mrmlTableNode() for view in views] == [None, table]
-    views[0].setMRMLScene(None)
+    slicer.util.updateTableFromArray(table, np.zeros((3, 1)), ["a"])
+    table.SetUseColumnTitleAsColumnHeader(True)
+    view, heard = slicer.qMRMLTableView(), []
+    view.connect("selectionChanged()", lambda: heard.append(1))
+    view.setMRMLTableNode(table)
+    assert heard == [1]  # Slicer tells of a new table by this signal, too
+    view.selectRow(2)
+    table.SetCellText(2, 0, "7")
+    assert view.currentIndex().row() == 2
+    assert view.model().index(2, 0).data() == "7"

@@ -4,10 +4,7 @@ MOST_ROWS = 9
 
 
 def showTable(view, tableNode):
-    """Show a table node, or None, in a `qMRMLTableView`: compact, and as high as its rows need up to a limit.
-
-    The view must have no scene: with a scene but no view node it is emptied whenever data is loaded.
-    """
+    """Show a table node, or None, in a `qMRMLTableView`: compact, and as high as its rows need up to a limit."""
     if view.mrmlTableNode() is not tableNode:  # setting it again would take the selection away
         view.selectionModel().clear()  # the view would keep the number of the row that was selected in the other table
         view.setMRMLTableNode(tableNode)

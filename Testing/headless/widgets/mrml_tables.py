@@ -80,11 +80,7 @@ class qMRMLTableModel(QtGui.QStandardItemModel):
 
 @stand_in
 class qMRMLTableView(qt.QTableView):
-    """Shows a vtkMRMLTableNode, or the one that its table view node selects.
-
-    A view with a scene and without a view node is emptied whenever the scene ends a batch of changes (data loaded, a
-    scene closed), as in Slicer: "If scene is set then MRMLTableViewNode has to be set, too".
-    """
+    """Shows a vtkMRMLTableNode, or the one that its table view node selects."""
 
     mrmlSceneChanged = Signal(object)
     tableSelectionChanged = Signal()
@@ -96,7 +92,6 @@ class qMRMLTableView(qt.QTableView):
         super().__init__(parent)
         self._scene = self._view_node = None
         self._observations, self._model = Observations(), qMRMLTableModel(self)
-        self._batches = Observations()
         self._proxy = QtCore.QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self._model)
         self.setModel(self._proxy)
@@ -114,14 +109,7 @@ class qMRMLTableView(qt.QTableView):
     def setMRMLScene(self, scene) -> None:
         if scene is not self._scene:
             self._scene = scene
-            self._batches.watch(scene, (slicer.vtkMRMLScene.EndBatchProcessEvent,), self._end_batch)
             self.mrmlSceneChanged.emit(scene)
-
-    def _end_batch(self) -> None:
-        if self._view_node is None:
-            self.setMRMLTableNode(None)
-        else:
-            self._follow_view_node()
 
     def mrmlScene(self):
         return self._scene
