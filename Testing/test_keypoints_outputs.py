@@ -117,9 +117,13 @@ def test_the_summary_says_what_failed():
 
 
 def test_detect_in_the_terminal(files, tmp_path, capsys):
-    code = run("detect", files, "--out", tmp_path / "out", "--threads", 1)
+    noise = np.random.default_rng(0).integers(0, 255, (800, 320), dtype=np.uint8)
+    Image.fromarray(noise).save(files / "noise.png")
+    code = run("detect", files, "--out", tmp_path / "out", "--threads", 1, "--region", "given")
     assert code == commands.SOME_FAILED
     said = capsys.readouterr().out
+    assert said.count("unsure about this picture") == 1
+    assert "unsure" in said.split("noise.png")[1].split("scan one.png")[0]
     assert "scan one.png: largest Cobb angle" in said
     assert "Starter model" in said
     assert "broken.png is damaged" in said

@@ -82,6 +82,8 @@ def _detect(options: argparse.Namespace) -> int:
             if angle := row["largest Cobb angle"]:
                 ends = f"{row['upper end vertebra']}-{row['lower end vertebra']}"
                 say(f"{row['file']}: largest Cobb angle {float(angle):.0f}°, {ends}, check {row['check first']} first")
+                if "unsure about this picture" in row["remarks"]:
+                    say("  note: the network is unsure about this picture. Check that it is a frontal spine, head up.")
             else:
                 failed += 1
                 say(f"{row['file']}: {row['remarks']}")
