@@ -9,10 +9,11 @@ import pytest
 import torch
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError, WeightsError
+from SpineMotionToolsLib.common.fast_layers import Maker
 from SpineMotionToolsLib.common.weights import load_contract, write_safetensors
 from SpineMotionToolsLib.common.winograd import WinogradConv
 from SpineMotionToolsLib.spinenet import inference, models, networks, training
-from SpineMotionToolsLib.spinenet.fast_networks import FastGrading, FastUpBlock, Maker, accelerated
+from SpineMotionToolsLib.spinenet.fast_networks import FastGrading, FastUpBlock, accelerated
 from SpineMotionToolsLib.spinenet.grades import HEADS
 from torch import nn
 
@@ -45,7 +46,7 @@ def test_winograd_equals_direct_convolution(tile, shape):
 def test_winograd_in_depth_and_after_another_size():
     conv = nn.Conv3d(8, 6, 3, padding=1)
     with torch.no_grad():
-        fast = WinogradConv(conv.weight, conv.bias, relu=False)
+        fast = WinogradConv(conv.weight, conv.bias, slope=None)
         for shape in ((2, 8, 5, 9, 13), (1, 8, 1, 12, 10), (2, 8, 5, 9, 13), (2, 8, 5, 10, 14)):
             x = torch.randn(shape)
             assert torch.allclose(fast(x.movedim(1, -1)).movedim(-1, 1), conv(x), atol=2e-5)

@@ -20,11 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from SpineMotionToolsLib.common.packed import Product, activate_, can_pack
+
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.65, -0.65, 1.5, -1.5)}
 CHUNK_BYTES = 1 << 20
 FEWEST_TILES = 96
 LARGE_FILTERS_BYTES, TILES_FOR_LARGE_FILTERS = 8 << 20, 256
-PACKED_FROM_CHANNELS, TYPICAL_ROWS = 512, 256
+PACKED_FROM_CHANNELS = 512
 
 
 @dataclass(frozen=True)
@@ -64,36 +66,8 @@ def transform_filters(weight: Tensor, tile: int) -> Tensor:
     return result[0] if weight.ndim == 4 else result
 
 
-@lru_cache(maxsize=1)
-def can_pack() -> bool:
-    """Whether this PyTorch has oneDNN's products with packed matrices, which are up to a third faster than BLAS."""
-    try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(torch.eye(16), 1)
-        product = torch.ops.mkldnn._linear_pointwise(torch.ones(1, 16), packed, None, "none", [], "")
-    except (AttributeError, RuntimeError):
-        return False
-    return torch.equal(product, torch.ones(1, 16))
-
-
-class Product:
-    """Rows times a fixed float32 matrix, plus bias and (optionally) ReLU: (m, in) -> (m, out)."""
-
-    def __init__(self, matrix: Tensor, bias: Tensor | None = None, relu: bool = False) -> None:
-        self.matrix, self.bias, self.relu = matrix.detach(), bias, relu
-        self.packed = can_pack()
-        if self.packed:
-            self.matrix = torch.ops.mkldnn._reorder_linear_weight(self.matrix.T.contiguous(), TYPICAL_ROWS)
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        if self.packed:
-            after = "relu" if self.relu else "none"
-            return torch.ops.mkldnn._linear_pointwise(rows, self.matrix, self.bias, after, [], "")
-        result = torch.mm(rows, self.matrix) if self.bias is None else torch.addmm(self.bias, rows, self.matrix)
-        return result.relu_() if self.relu else result
-
-
 class WinogradConv(nn.Module):
-    """A convolution with 3x3 or 3x3x3 filters, stride 1 and zero padding 1, plus bias and (optionally) ReLU.
+    """A convolution with 3x3 or 3x3x3 filters, stride 1 and zero padding 1, plus bias, activated.
 
     Convolutions that run one after the other may share a `workspace`. The returned tensor lies in it and is overwritten
     by the next call: copy what must last longer. Inference on the CPU only.
@@ -103,14 +77,14 @@ class WinogradConv(nn.Module):
         self,
         weight: Tensor,
         bias: Tensor,
-        relu: bool = True,
+        slope: float | None = 0.0,
         tile: int = 4,
         bf16: bool = False,
         workspace: dict[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.kept: dict[str, Tensor] = {} if workspace is None else workspace
-        self.by, self.relu = transforms(tile), relu
+        self.by, self.slope = transforms(tile), slope
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         filters = transform_filters(weight, tile).to(self.dtype)
         self.bias = bias.detach().float().clone()
@@ -186,8 +160,7 @@ class WinogradConv(nn.Module):
         torch.mm(self.by.outputs, products, out=outputs)
         outputs = outputs.view(tile, tile, n, depth, rows, columns, out).permute(2, 3, 4, 0, 5, 1, 6)
         torch.add(outputs, self.bias, out=result)
-        if self.relu:
-            result.relu_()
+        activate_(result, self.slope)
 
     def _over_depth(self, inputs: Tensor, products: Tensor) -> None:
         """Sum the three filter planes over depth, with zeros before the first and after the last slice."""

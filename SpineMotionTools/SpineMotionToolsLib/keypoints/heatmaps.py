@@ -30,9 +30,15 @@ def gaussian(points: np.ndarray | Tensor, grid: tuple[int, int], std: float = ST
     return rows.float()[..., :, None] * columns.float()[..., None, :]
 
 
+def _places(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """0, 1, 2 ... along the rows and columns of maps (..., rows, columns)."""
+    rows, columns = (torch.arange(n, dtype=maps.dtype, device=maps.device) for n in maps.shape[-2:])
+    return rows, columns
+
+
 def expectation(probability: Tensor) -> Tensor:
     """Center of mass (..., 2) of maps (..., rows, columns), over the whole map; not a number for an all-zero map."""
-    rows, columns = (torch.arange(n, dtype=probability.dtype) for n in probability.shape[-2:])
+    rows, columns = _places(probability)
     by_row, by_column = probability.sum(-1), probability.sum(-2)
     total = by_row.sum(-1)
     return torch.stack(((by_row * rows).sum(-1) / total, (by_column * columns).sum(-1) / total), -1)
@@ -56,10 +62,10 @@ def patch_expectation(probability: Tensor, patch: int = PATCH) -> Tensor:
     half = patch // 2
     maps = probability.reshape(-1, *probability.shape[-2:])
     peak = hard_argmax(maps)
-    steps = torch.arange(patch) - half
+    steps = torch.arange(patch, device=maps.device) - half
     r, c = peak[:, 0, None].long() + steps, peak[:, 1, None].long() + steps
     inside = ((r >= 0) & (r < maps.shape[1]))[:, :, None] & ((c >= 0) & (c < maps.shape[2]))[:, None, :]
-    channel = torch.arange(len(maps))[:, None, None]
+    channel = torch.arange(len(maps), device=maps.device)[:, None, None]
     values = maps[channel, r.clamp(0, maps.shape[1] - 1)[:, :, None], c.clamp(0, maps.shape[2] - 1)[:, None, :]]
     weights = torch.softmax((values * inside * SHARPNESS).flatten(1), 1).view(-1, patch, patch)
     offset = torch.stack(((weights.sum(2) * steps).sum(1), (weights.sum(1) * steps).sum(1)), 1)
@@ -71,7 +77,7 @@ def windowed(probability: Tensor, radius: float = 1.5 * STD) -> Tensor:
     background.
     """
     point = hard_argmax(probability)
-    rows, columns = (torch.arange(n, dtype=probability.dtype) for n in probability.shape[-2:])
+    rows, columns = _places(probability)
     for _ in range(2):
         near_r = torch.exp(-0.5 * ((rows - point[..., 0, None]) / radius) ** 2)
         near_c = torch.exp(-0.5 * ((columns - point[..., 1, None]) / radius) ** 2)

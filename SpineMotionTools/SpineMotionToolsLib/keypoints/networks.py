@@ -36,11 +36,13 @@ class HintFusion(nn.Module):
         self.last_encoder = conv_bn_relu(64, 64, stride=2)
 
     def forward(self, hint: Tensor, previous: Tensor, image: Tensor) -> Tensor:
-        return self.join(self.hintmap_encoder(torch.cat((hint, previous), 1)), self.image_encoder(image))
+        return self.join(self.hintmap_encoder[0](torch.cat((hint, previous), 1)), self.image_encoder(image))
 
-    def join(self, encoded_hints: Tensor, encoded_image: Tensor) -> Tensor:
-        """The last step from the two encoders' outputs; the image's one never changes between corrections."""
-        return self.last_encoder(encoded_hints * self.scale.abs() + encoded_image)
+    def join(self, mixed: Tensor, encoded_image: Tensor) -> Tensor:
+        """The rest from the first convolution of the hints and from the encoded image, which corrections never
+        change.
+        """
+        return self.last_encoder(self.hintmap_encoder[1:](mixed) * self.scale.abs() + encoded_image)
 
 
 class HintEncoder(nn.Module):
@@ -124,7 +126,19 @@ class OcrHead(nn.Module):
         return self.conv_bn_dropout(torch.cat((self.object_context_block(pixels, objects), pixels), 1))
 
 
-class HRNetOCR(nn.Module):
+class PublishedNetwork(nn.Module):
+    """How both networks begin."""
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """What depends on the image alone."""
+        return getattr(self, "hint_fusion_layer", self).image_encoder(image)
+
+    def fuse(self, mixed: Tensor | None, encoded_image: Tensor) -> Tensor:
+        """The features `maps` takes; `mixed`: see `HintFusion.join`, None for the network without hints."""
+        return self.last_encoder(encoded_image) if mixed is None else self.hint_fusion_layer.join(mixed, encoded_image)
+
+
+class HRNetOCR(PublishedNetwork):
     """HRNet-W32 with an object-contextual head; `interactive` with hints, `gated` with interaction-guided gating.
 
     `forward` returns (logits, auxiliary logits).
@@ -152,7 +166,7 @@ class HRNetOCR(nn.Module):
         if hasattr(self, "hint_fusion_layer"):
             fused = self.hint_fusion_layer(hint, previous, image)
         else:
-            fused = self.last_encoder(self.image_encoder(image))
+            fused = self.fuse(None, self.encode_image(image))
         size = tuple(image.shape[-2:])
         logits, auxiliary = self.maps(fused, hint)
         return resize(logits, size), resize(auxiliary, size)
@@ -226,7 +240,7 @@ class NewHead(nn.Module):
         return self.aux_head(x)
 
 
-class UNet(nn.Module):
+class UNet(PublishedNetwork):
     """UNet on the fused features; `old_head`: the ReLU body and single-convolution head of early checkpoints.
 
     `forward` returns (logits, None), like `HRNetOCR` without auxiliary logits.
@@ -278,10 +292,15 @@ class Architecture:
     decoding: str  # "expectation" or "patch"
     previous: str  # which channels of the last maps are fed back: "all" or "hinted"
 
+    @property
+    def interactive(self) -> bool:
+        """Whether it takes hints."""
+        return "plain" not in self.name
+
     def build(self) -> nn.Module:
         if self.name.startswith("unet"):
             return UNet(gated="noigg" not in self.name, old_head=self.name.endswith("old"))
-        return HRNetOCR(interactive="plain" not in self.name, gated="noigg" not in self.name)
+        return HRNetOCR(interactive=self.interactive, gated="noigg" not in self.name)
 
 
 ARCHITECTURES = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch.nn import functional
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.keypoints import heatmaps
 from SpineMotionToolsLib.keypoints.hrnet import resize
-from SpineMotionToolsLib.keypoints.networks import ARCHITECTURES, HRNetOCR, UNet
+from SpineMotionToolsLib.keypoints.networks import ARCHITECTURES, KEYPOINTS
 
 if TYPE_CHECKING:
     from SpineMotionToolsLib.keypoints.weights import LoadedNetwork
@@ -59,7 +60,11 @@ class Predictor:
         self._wanted = self.engine
         self.device = self.engine.device
         self.decoding = decoding or self.default_decoding
-        self.network = fold_batch_norm(copy.deepcopy(loaded.network).eval()).to(self.device)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network as it runs here."""
+        return fold_batch_norm(copy.deepcopy(self.loaded.network).eval()).to(self.device)
 
     @property
     def default_decoding(self) -> str:
@@ -106,75 +111,96 @@ class PublishedPredictor(Predictor):
         super().__init__(loaded, engine, decoding)
         self.previous = previous or self.architecture.previous
         self._features: Tensor | None = None
-        self._last: tuple[np.ndarray, Tensor] | None = None  # the newest maps and their full-size probabilities
+        self._full: Tensor | None = None  # full-size probabilities, one piece of memory for all predictions
+        self._held: np.ndarray | None = None  # the maps they belong to
 
     @property
     def default_decoding(self) -> str:
         return self.architecture.decoding
 
+    @cached_property
+    def _fast_network(self) -> nn.Module:
+        from SpineMotionToolsLib.keypoints.fast_networks import accelerated
+
+        return accelerated(self.loaded.network)
+
+    @property
+    def _running(self) -> nn.Module:
+        fast = self.device.type == "cpu" and not self.engine.bf16
+        return self._fast_network if fast else self.network
+
     def _take(self, image: np.ndarray) -> None:
         with torch.inference_mode(), self.engine.autocast():
             self.size = image.shape[-2:]
             tensor = torch.from_numpy(image).to(self.device)[None].expand(1, 3, *self.size)
-            network: HRNetOCR | UNet = self.network
-            first = network.hint_fusion_layer if hasattr(network, "hint_fusion_layer") else network
-            self._features = first.image_encoder(tensor)
-        self._last = None
+            self._features = self._running.encode_image(tensor)
+        self._held = None
 
     def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
         hints = dict(sorted((hints or {}).items()))
         with torch.inference_mode():
             with self.engine.autocast():
                 maps = self._maps(hints, previous)
-            maps = maps.float()
-            probability = torch.sigmoid(resize(maps, self.size))[0]
-            points = heatmaps.decode(probability, self.decoding)
-            small = torch.sigmoid(maps)[0]
+            maps = maps[0].float().contiguous()
+            points = self._enlarge(maps, self.decoding)
+            small = torch.sigmoid(maps)
             confidence = small.amax((1, 2))
             spread = spread_of(small, self.size, heatmaps.STD)
-        stored = maps[0].cpu().numpy()
-        self._last = (stored, probability)
-        return Prediction(points.double().cpu().numpy(), confidence.cpu().numpy(), spread.cpu().numpy(), stored)
+        self._held = maps.cpu().numpy()
+        return Prediction(points.double().cpu().numpy(), confidence.cpu().numpy(), spread.cpu().numpy(), self._held)
 
     def full_logits(self, prediction: Prediction) -> np.ndarray:
         """(68, rows, columns) logits at the input's size."""
         return resize(torch.from_numpy(prediction.maps)[None], self.size)[0].numpy()
 
     def probability(self, maps: np.ndarray) -> Tensor:
-        """Full-size probabilities (68, rows, columns) of a prediction's `maps`; kept for the newest ones."""
-        if self._last is None or self._last[0] is not maps:
+        """Full-size probabilities (68, rows, columns) of a prediction's `maps`, overwritten by the next prediction."""
+        if self._held is not maps:
             with torch.inference_mode():
-                full = torch.sigmoid(resize(torch.from_numpy(maps).to(self.device)[None], self.size))[0]
-            self._last = (maps, full)
-        return self._last[1]
+                self._enlarge(torch.from_numpy(maps).to(self.device))
+            self._held = maps
+        return self._full
+
+    def _enlarge(self, maps: Tensor, decoding: str | None = None) -> Tensor | None:
+        """Write the full-size probabilities of logits (68, rows, columns); their points when there is a `decoding`.
+
+        Map by map, so that each is decoded while it is in the processor's cache.
+        """
+        if self._full is None or self._full.shape[1:] != self.size:
+            self._full = torch.empty(len(maps), *self.size, device=self.device)
+        points = []
+        for logits, full in zip(maps.split(1), self._full.split(1)):
+            torch.sigmoid(resize(logits[None], self.size)[0], out=full)
+            if decoding is not None:
+                points.append(heatmaps.decode(full, decoding))
+        return torch.cat(points) if points else None
 
     def _maps(self, hints: Hints, previous: np.ndarray | None) -> Tensor:
-        network: HRNetOCR | UNet = self.network
-        if not hasattr(network, "hint_fusion_layer"):  # the plain network takes no hints
-            return network.maps(network.last_encoder(self._features), None)[0]
-        fusion = network.hint_fusion_layer
-        encoded = self._encode_hints(fusion.hintmap_encoder, hints, previous)
-        fused = fusion.join(encoded, self._features)
-        keypoints = list(hints)
-        small = self._small_hints(hints, fused.shape[-2:])
-        return network.maps(fused, small, keypoints)[0]
-
-    def _encode_hints(self, encoder: nn.Sequential, hints: Hints, previous: np.ndarray | None) -> Tensor:
-        """The hint encoder's output from only the channels that are not zero."""
-        first, activation, second = encoder
-        rows, columns = self.size
-        if previous is None:
-            total = first.bias[None, :, None, None].expand(1, -1, rows, columns).clone()
+        network, small = self._running, None
+        if self.architecture.interactive:
+            mixed = self._mix(hints, previous)
+            fused = network.fuse(mixed, self._features)
+            small = self._small_hints(hints, fused.shape[-2:])
         else:
-            probability, weight = self.probability(previous)[None], first.weight[:, 68:]
-            if self.previous == "hinted":
-                probability, weight = probability[:, list(hints)], weight[:, list(hints)]
-            total = functional.conv2d(probability, weight, first.bias)
+            fused = network.fuse(None, self._features)
+        return network.maps(fused, small, list(hints))[0]
+
+    def _mix(self, hints: Hints, previous: np.ndarray | None) -> Tensor:
+        """The first convolution of hints and previous maps, (1, 16, rows, columns), of channels that are not zero."""
+        first = self.loaded.network.hint_fusion_layer.hintmap_encoder[0]
+        weight, bias = first.weight.detach()[:, :, 0, 0].T.to(self.device), first.bias.detach().to(self.device)
+        if previous is None:
+            total = bias.repeat(self.size[0] * self.size[1], 1)
+        else:
+            chosen = list(hints) if self.previous == "hinted" else slice(None)
+            probability = self.probability(previous)[chosen].flatten(1)
+            total = torch.addmm(bias, probability.T, weight[KEYPOINTS:][chosen])
+        total = total.view(1, *self.size, -1)
         for keypoint, point in hints.items():
             (r, in_rows), (c, in_columns) = (_profile(place, n) for place, n in zip(point, self.size))
             patch = (in_rows[:, None] * in_columns[None, :]).to(self.device)
-            total[0, :, r, c] += first.weight[:, keypoint] * patch
-        return second(activation(total))
+            total[0, r, c] += patch[..., None] * weight[keypoint]
+        return total.movedim(-1, 1)
 
     def _small_hints(self, hints: Hints, size: tuple[int, int]) -> Tensor:
         """(1, n, *size) hint maps as the gate sees them, resized from the full size row by row and column by

@@ -8,90 +8,16 @@ by the plain network (`inference.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from SpineMotionToolsLib.common.winograd import Product, WinogradConv
+from SpineMotionToolsLib.common.fast_layers import FastBasicBlock, FastBottleneck, Maker, Pointwise
 
 from .grades import HEADS
-from .networks import BasicBlock, Bottleneck, DetectionNetwork, GradingNetwork, UpBlock
+from .networks import DetectionNetwork, GradingNetwork, UpBlock
 
-WINOGRAD_FROM_CHANNELS = 65  # of input or output; with 64 the direct way is as fast
 DECODED_AT_ONCE = 2
-
-
-def fold(conv: nn.Module, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution followed by a batch norm in evaluation mode."""
-    weight = conv.weight.detach()
-    bias = conv.bias.detach() if conv.bias is not None else torch.zeros(len(weight))
-    if norm is None:
-        return weight, bias
-    scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
-    return weight * scale.view(-1, *[1] * (weight.ndim - 1)), (bias - norm.running_mean) * scale + norm.bias.detach()
-
-
-class Pointwise(nn.Module):
-    """A 1x1 convolution as a matrix product over (..., channels); `stride` over the last two map axes."""
-
-    def __init__(self, conv: nn.Module, norm: nn.Module | None = None, relu: bool = False) -> None:
-        super().__init__()
-        weight, bias = fold(conv, norm)
-        self.product = Product(weight.flatten(1).T, bias.contiguous(), relu)
-        self.stride = conv.stride[-1]
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.stride > 1:
-            x = x[..., :: self.stride, :: self.stride, :].contiguous()
-        return self.product(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
-
-
-class Direct(nn.Module):
-    """Any convolution, directly, on maps with channels last."""
-
-    def __init__(self, conv: nn.Module, norm: nn.Module | None, relu: bool = True, bf16: bool = False) -> None:
-        super().__init__()
-        weight, bias = fold(conv, norm)
-        self.flat = weight.ndim == 4
-        layout = torch.channels_last if self.flat else torch.channels_last_3d
-        self.dtype = torch.bfloat16 if bf16 else torch.float32
-        self.weight, self.bias = weight.to(self.dtype, memory_format=layout), bias.to(self.dtype)
-        self.stride, self.padding, self.relu = conv.stride, conv.padding, relu
-
-    def forward(self, *parts: Tensor) -> Tensor:
-        x = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)).movedim(-1, 1)
-        convolve = F.conv2d if self.flat else F.conv3d
-        y = convolve(x.to(self.dtype), self.weight, self.bias, self.stride, self.padding).float()
-        return (y.relu_() if self.relu else y).movedim(1, -1)
-
-
-@dataclass
-class Maker:
-    """Makes 3x3(x3) convolutions, each in the way that is faster; all share one workspace."""
-
-    bf16: bool = False
-    winograd_from: int = WINOGRAD_FROM_CHANNELS
-    workspace: dict[str, Tensor] = field(default_factory=dict)
-
-    def three(self, conv: nn.Module, norm: nn.Module, relu: bool = True, tile: int = 4) -> nn.Module:
-        if max(conv.stride) == 1 and max(conv.in_channels, conv.out_channels) >= self.winograd_from:
-            return WinogradConv(*fold(conv, norm), relu, tile, self.bf16, self.workspace)
-        return Direct(conv, norm, relu, self.bf16)
-
-
-class FastBottleneck(nn.Module):
-    def __init__(self, block: Bottleneck, make: Maker) -> None:
-        super().__init__()
-        self.first = Pointwise(block.conv1, block.bn1, relu=True)
-        self.second = make.three(block.conv2, block.bn2)
-        self.third = Pointwise(block.conv3, block.bn3)
-        self.downsample = Pointwise(*block.downsample) if hasattr(block, "downsample") else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)
-        return self.third(self.second(self.first(x))).add_(identity).relu_()
 
 
 class FastUpBlock(nn.Module):
@@ -112,7 +38,7 @@ class FastDetection(nn.Module):
     def __init__(self, network: DetectionNetwork) -> None:
         super().__init__()
         make = Maker()
-        self.entry = Direct(network.input_block[0], network.input_block[1])
+        self.entry = make.direct(network.input_block[0], network.input_block[1])
         self.pool = network.input_pool
         self.stages = nn.ModuleList(
             nn.Sequential(*(FastBottleneck(block, make) for block in stage)) for stage in network.down_blocks
@@ -144,25 +70,13 @@ class FastDetection(nn.Module):
         return self.out(x)
 
 
-class FastBasicBlock(nn.Module):
-    def __init__(self, block: BasicBlock, make: Maker) -> None:
-        super().__init__()
-        self.first = make.three(block.conv1, block.bn1)
-        self.second = make.three(block.conv2, block.bn2, relu=False)
-        self.downsample = Pointwise(*block.downsample) if hasattr(block, "downsample") else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)
-        return (self.second(self.first(x)) + identity).relu_()
-
-
 class FastGrading(nn.Module):
     """`GradingNetwork` for inference on a CPU: (n, 1, slices, rows, columns) -> class logits of the eleven heads."""
 
     def __init__(self, network: GradingNetwork, bf16: bool = False) -> None:
         super().__init__()
         make = Maker(bf16, winograd_from=64)
-        self.entry = Direct(network.conv1, network.bn1)
+        self.entry = make.direct(network.conv1, network.bn1)
         self.pool = network.maxpool
         layers = (network.layer1, network.layer2, network.layer3, network.layer4)
         self.layers = nn.Sequential(*(FastBasicBlock(block, make) for layer in layers for block in layer))
