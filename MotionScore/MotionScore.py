@@ -347,6 +347,8 @@ class MotionScoreFileReader:
             self.parent.userMessages().AddMessage(vtk.vtkCommand.ErrorEvent, str(error))
             return False
         self.parent.loadedNodes = [node.GetID()]
+        if properties.get("show", True):  # as Slicer's own volume reader does
+            slicer.util.setSliceViewerLayers(background=node, fit=True)
         return True
 
 

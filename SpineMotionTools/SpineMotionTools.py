@@ -137,7 +137,7 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             button.objectName = f"open{name}Button"
             button.toolTip = _("Open the module: {purpose}.").format(purpose=purpose)
             button.connect("clicked(bool)", lambda checked, name=name: slicer.util.selectModule(name))
-            label = qt.QLabel(purpose)
+            label = qt.QLabel(f"{purpose[:1].upper()}{purpose[1:]}.")
             label.wordWrap = True
             self.ui.modulesWidget.layout().addWidget(button)
             self.ui.modulesWidget.layout().addWidget(label)

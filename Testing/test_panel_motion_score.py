@@ -197,6 +197,8 @@ def test_scanco_file_loads_by_its_content(host, tmp_path):
     path = tmp_path / "häuser 01.AIM"
     phantom = write_phantom_aim(path, grades=(1,), slices=3, size=96)
     node = slicer.util.loadNodeFromFile(str(path))
+    red = host.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert red.GetBackgroundVolumeID() == node.GetID()
     assert np.array_equal(slicer.util.arrayFromVolume(node), phantom.volume)
     assert node.GetSpacing()[0] == pytest.approx(phantom.pixel_mm, rel=1e-6)
     versioned = tmp_path / "C0001.AIM;1"
