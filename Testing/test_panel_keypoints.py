@@ -521,7 +521,7 @@ def test_pixel_size_and_side_can_be_stated_afterwards(host, session):
     cobb = session.reading.main_curve.cobb_deg
     host.widget._parameterNode.pixelSize = PixelSize.UNKNOWN
     assert session.reading.scale.unit == "px"
-    assert session.nodes.node("vertebrae").GetColumnName(3) == "height px"
+    assert session.nodes.node("vertebrae").GetColumnTitle("height") == "Height (px)"
     assert " mm" not in host.ui.pictureLabel.text
     assert session.reading.main_curve.cobb_deg == pytest.approx(cobb)
     host.widget._parameterNode.patientRight = PatientRight.RIGHT

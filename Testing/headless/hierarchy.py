@@ -1,4 +1,4 @@
-"""Scripted subject-hierarchy plugins as Slicer registers and asks them: by the path of their file."""
+"""The subject hierarchy's Qt side: scripted plugins, by the path of their file; items go with their nodes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 
 import slicer
+import vtk
 
 
 class PluginHandler:
@@ -86,8 +87,18 @@ class AbstractScriptedPlugin:
         PluginHandler.instance().registerPlugin(scriptedPlugin)
 
 
+@vtk.calldata_type(vtk.VTK_OBJECT)
+def _forget_removed(scene, event, node) -> None:
+    """A removed node's item goes, as Slicer's plugin logic sees to; the items below it stay."""
+    hierarchy = None if scene.IsClosing() else slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None and hierarchy is not node else 0
+    if item:
+        hierarchy.RemoveItem(item, False, False)
+
+
 def install() -> None:
     """Put the classes where Slicer has them."""
+    slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAboutToBeRemovedEvent, _forget_removed)
     qt = sys.modules["qt"]
     slicer.qSlicerSubjectHierarchyPluginHandler = PluginHandler
     slicer.qSlicerSubjectHierarchyAbstractPlugin = AbstractPlugin

@@ -9,8 +9,8 @@ from SpineMotionToolsLib.keypoints.results import Reading
 def curve_table(reading: Reading) -> Table:
     """Every curve of at least 10 degrees, one a row."""
     columns = [
-        Column("Cobb °", "°", "Cobb angle between the end vertebrae's outer endplates, degrees"),
-        Column("± °", "°", "one standard deviation, from the uncertainty of the corners alone, degrees"),
+        Column("Cobb", "°", "Cobb angle between the end vertebrae's outer endplates, degrees"),
+        Column("±", "°", "one standard deviation, from the uncertainty of the corners alone, degrees"),
         Column("from", "", "upper end vertebra"),
         Column("to", "", "lower end vertebra"),
         Column("apex", "", "vertebra or disc farthest from the line between the end vertebrae"),
@@ -39,14 +39,14 @@ def vertebra_table(reading: Reading) -> Table:
     unit = reading.scale.unit
     columns = [
         Column("level"),
-        Column("tilt °", "°", "degrees; positive: the end on the picture's right is lower"),
-        Column("wedge °", "°", "lower less upper endplate, degrees; positive: the picture's right side is taller"),
-        Column(f"height {unit}", unit, "mean of both sides"),
+        Column("tilt", "°", "degrees; positive: the end on the picture's right is lower"),
+        Column("wedge", "°", "lower less upper endplate, degrees; positive: the picture's right side is taller"),
+        Column("height", unit, "mean of both sides"),
         Column("conf.", "", "least certain corner, 0 to 1; 1: placed by hand or locked"),
-        Column(f"left {unit}", unit, "height on the picture's left"),
-        Column(f"right {unit}", unit, "height on the picture's right"),
-        Column(f"width {unit}", unit, "between the middles of both sides"),
-        Column("disc °", "°", "wedge of the disc below, degrees"),
+        Column("left", unit, "height on the picture's left"),
+        Column("right", unit, "height on the picture's right"),
+        Column("width", unit, "between the middles of both sides"),
+        Column("disc", "°", "wedge of the disc below, degrees"),
     ]
     rows = [
         [
