@@ -127,9 +127,14 @@ def test_uncertainty_grows_with_the_corners_and_agrees_with_simulation():
         sup, inf = cobb.endplate_tilts(points + rng.normal(0, 1.0, (68, 2)))
         seen.append(abs(sup[upper] - inf[lower]))
     assert np.isclose(main.uncertainty_deg, np.std(seen), rtol=0.1)
-    assert curves.main_curve(points, spread=np.full((68, 2), 2.0)).uncertainty_deg == pytest.approx(
-        2 * main.uncertainty_deg
+    assert curves.main_curve(points, spread=np.full((68, 2), 1.5)).uncertainty_deg == pytest.approx(
+        1.5 * main.uncertainty_deg
     )
+
+
+def test_an_endplate_that_does_not_show_has_the_tilt_its_neighbors_allow():
+    unknown = curves.main_curve(from_tilts(one_curve(40)), spread=np.full((68, 2), 100.0))
+    assert unknown.uncertainty_deg == pytest.approx(np.sqrt(2) * curves.HIDDEN_TILT_DEG)
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,11 @@ def test_it_is_small_and_says_what_it_is(predictor):
 
 def test_it_finds_spines_and_follows_hints(predictor):
     found = evaluation.evaluate(predictor, evaluation.phantom_samples(count=8), 5)
-    assert found.mre_percent[0] <= 0.5
-    assert found.others_reduction_percent[5] > 3  # little is left to correct
+    assert found.mre_percent[0] <= 2
+    assert found.others_reduction_percent[1] >= 15
+    assert found.others_reduction_percent[5] >= 40
     assert found.cobb_errors(0).mean() <= 3
     assert found.cobb_errors(3).mean() <= 2
-    assert (np.diff(found.mean("model")) < 0.2).all()
 
 
 def test_results_repeat_exactly_and_say_that_they_are_a_starters(predictor):
@@ -76,6 +76,44 @@ def test_the_most_probable_spine_takes_sure_points_and_fills_unsure_ones(predict
     found = prior.most_probable(shape_decoding.Spine(seen, np.diag(unsure.ravel())))
     assert np.abs(found.points[30:34] - truth[30:34]).max() < 6
     assert found.spread[30:34].min() > found.spread[10:14].max()
+
+
+def certain_maps(places: np.ndarray) -> np.ndarray:
+    """(68, 64, 32) probabilities of a locator that is certain of places (68, 2) in pixels of the grid."""
+    rows, columns = np.mgrid[0:64, 0:32]
+    away = (rows - places[:, 0, None, None] / 8) ** 2 + (columns - places[:, 1, None, None] / 8) ** 2
+    maps = np.exp(-0.5 * away / 0.75**2)
+    return maps / maps.sum((1, 2), keepdims=True)
+
+
+def test_a_spine_is_weighed_against_the_same_with_levels_moved(predictor):
+    judge, truth = predictor.judge, predictor.prior.mean.reshape(68, 2)
+    sure = judge.weigh(certain_maps(truth), truth, {})
+    assert len(sure.spines) == 1 + 2 * 17 * 16 / 2
+    assert not sure.changed
+    assert np.array_equal(sure.best, truth)
+    assert sure.doubt.max() < 0.1
+    assert np.isclose(sure.chances.sum(), 1)
+    slipped = truth.reshape(17, 4, 2).copy()
+    slipped[9:] = np.concatenate((slipped[10:], 2 * slipped[-1:] - slipped[-2:-1]))  # T10 to L5 one too low
+    seen = judge.weigh(certain_maps(truth), slipped.reshape(68, 2), {})
+    assert seen.changed
+    assert np.abs(seen.best - truth).max() < 6
+    assert np.abs(slipped.reshape(68, 2) - truth).max() > 25
+    assert seen.doubt[12] > 0.9
+
+
+def test_vague_maps_make_levels_doubtful_and_a_given_corner_settles_them(predictor):
+    judge, truth = predictor.judge, predictor.prior.mean.reshape(68, 2)
+    below = np.concatenate((truth[4:], 2 * truth[-4:] - truth[-8:-4]))
+    maps = (certain_maps(truth) + certain_maps(below)) / 2
+    vague = judge.weigh(maps, truth, {})
+    assert vague.doubt.max() > 0.2
+    assert vague.variance[:, 0].max() > 16
+    kept, moved = (judge.weigh(maps, truth, {50: tuple(place[50])}) for place in (truth, below))
+    assert kept.doubt[12] < 0.1
+    assert moved.doubt[12] > 0.9
+    assert np.abs(moved.best[48:52] - below[48:52]).max() < 3
 
 
 def test_errors_along_a_vertebra_become_errors_in_the_picture():

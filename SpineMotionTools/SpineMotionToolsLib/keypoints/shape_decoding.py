@@ -100,13 +100,13 @@ def read_maps(probability: np.ndarray, center: np.ndarray) -> tuple[np.ndarray, 
     return center * STRIDE, np.maximum(own * STRIDE**2, FLOOR_PX2) + astray**2
 
 
-def share_near(probability: np.ndarray, points: np.ndarray) -> np.ndarray:
+def share_near(probability: np.ndarray, points: np.ndarray, window: float = WINDOW) -> np.ndarray:
     """(68,) how much of each of the locator's maps lies near its point, 1 for a map that is certain of it."""
-    near = np.ones(1)
-    for axis, shape in ((0, (68, -1, 1)), (1, (68, 1, -1))):
-        away = np.arange(MAP[axis]) - points[:, axis, None] / STRIDE
-        near = near * np.exp(-0.5 * (away / WINDOW) ** 2).reshape(shape)
-    return np.clip((probability * near).sum((1, 2)) / _WINDOW_SHARE, 0, 1)
+    rows, columns = (
+        np.exp(-0.5 * ((np.arange(MAP[axis]) - points[:, axis, None] / STRIDE) / window) ** 2) for axis in (0, 1)
+    )
+    near = np.einsum("kr,krc,kc->k", rows, probability, columns, optimize=True)
+    return np.clip(near * (1 + TARGET_STD**2 / window**2), 0, 1)
 
 
 def error_covariance(axes: np.ndarray, deviation: np.ndarray, moments: np.ndarray) -> np.ndarray:

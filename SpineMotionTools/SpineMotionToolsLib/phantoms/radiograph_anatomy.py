@@ -14,6 +14,7 @@ from scipy import ndimage
 
 SOFT_TISSUE_PER_MM = 0.019
 METAL = 1.6
+REACH_MM = 12.0  # beyond which a rib's or a clavicle's center line changes nothing
 
 
 @dataclass
@@ -54,6 +55,14 @@ class Canvas:
         u, v = dy * np.cos(angle) + dx * np.sin(angle), dx * np.cos(angle) - dy * np.sin(angle)
         outside = np.sqrt((u / radii[0]) ** 2 + (v / radii[1]) ** 2) - 1
         view += amount * np.clip(0.5 - outside * min(radii) / soft_mm, 0, 1)
+
+    def around(self, points: np.ndarray, margin_mm: float) -> tuple[Canvas, np.ndarray] | None:
+        """(the part around points (n, 2), their places in it), or None when it is outside or a single line."""
+        part = self.window(points, margin_mm)
+        if part is None or min(part[0].shape) < 2:
+            return None
+        view, y, x = part[0], part[1][:, 0], part[2][0]
+        return Canvas(view, y - y[0], x - x[0]), points - (y[0], x[0])
 
     def distance_to(self, points: np.ndarray) -> np.ndarray:
         """Distance in mm of every pixel to the nearest of many points (n, 2)."""
@@ -162,10 +171,13 @@ def add_ribs(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
                 ahead_y = line_y[-1] + (30 + 6 * level) * slope * s
                 anterior.append(np.stack([ahead_y, start[1] + side * back], 1))
     for lines, radius, amount in ((posterior, rng.uniform(4.5, 6.5), 0.42), (anterior, rng.uniform(5, 7), 0.26)):
-        distance = canvas.distance_to(np.concatenate(lines))
+        if (part := canvas.around(np.concatenate(lines), REACH_MM)) is None:
+            continue
+        near, places = part
+        distance = near.distance_to(places)
         marrow = np.sqrt(np.clip(1 - (distance / radius) ** 2, 0, None))
         cortex = np.exp(-(((distance - radius + 1) / 0.9) ** 2))
-        canvas.attenuation += (amount * rng.uniform(0.6, 1.3) * (0.6 * marrow + 0.5 * cortex)).astype(np.float32)
+        near.attenuation += (amount * rng.uniform(0.6, 1.3) * (0.6 * marrow + 0.5 * cortex)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -296,9 +308,10 @@ def add_shoulders(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> Non
     for side in (-1, 1):
         x = top[1] + side * (14 + 130 * s)
         lines.append(np.stack([top[0] + fall + 25 - rise * s - 14 * np.sin(np.pi * s * 1.3), x], 1))
-    distance = canvas.distance_to(np.concatenate(lines))
     amount = rng.uniform(0.1, 0.3)
-    canvas.attenuation += (amount * np.clip(1.2 - (distance / 5.5) ** 2, 0, 1)).astype(np.float32)
+    if (part := canvas.around(np.concatenate(lines), REACH_MM)) is not None:
+        near, places = part
+        near.attenuation += (amount * np.clip(1.2 - (near.distance_to(places) / 5.5) ** 2, 0, 1)).astype(np.float32)
     canvas.add_ellipse((top[0] - rng.uniform(150, 190), top[1]), (75, 70), 0.9, 6)
 
 
@@ -326,11 +339,6 @@ def add_implants(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None
 
 def add_wire(canvas: Canvas, line: np.ndarray, radius_mm: float, amount: float = METAL) -> None:
     """A wire of this radius along points (n, 2) that lie close together."""
-    if (part := canvas.window(line, radius_mm + 2)) is None:
-        return
-    view, y, x = part
-    near = Canvas(view, y[:, 0] - y[0, 0], x[0] - x[0, 0])
-    if min(view.shape) < 2:
-        return
-    distance = near.distance_to(line - (y[0, 0], x[0, 0]))
-    view += amount * np.clip(radius_mm - distance + 0.5, 0, 1).astype(np.float32)
+    if (part := canvas.around(line, radius_mm + 2)) is not None:
+        near, places = part
+        near.attenuation += amount * np.clip(radius_mm - near.distance_to(places) + 0.5, 0, 1).astype(np.float32)
