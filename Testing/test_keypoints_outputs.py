@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from SpineMotionToolsLib.common.errors import Cancelled, InputError
+from SpineMotionToolsLib.common.errors import Cancelled, InputError, OutputError
 from SpineMotionToolsLib.common.jobs import start_service
 from SpineMotionToolsLib.keypoints import batch, commands, evaluation, exports, pictures, pipeline, report, tasks
 from SpineMotionToolsLib.keypoints.history import Answer
@@ -156,6 +156,14 @@ def test_nothing_to_read_is_said(tmp_path):
     (tmp_path / "a.png").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="damaged"):
         batch.detect_files({"images": [tmp_path / "a.png"], "out": tmp_path / "out", "threads": 1})
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_any_work(files, tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    monkeypatch.setattr(batch, "load_predictor", lambda *_: pytest.fail("the network was loaded first"))
+    for out in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(OutputError, match="taken"):
+            batch.detect_files({"images": [files], "out": out})
 
 
 def test_a_wide_picture_gets_a_region_and_says_so(phantom, tmp_path):

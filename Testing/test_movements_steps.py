@@ -276,6 +276,12 @@ def test_torso_files(tmp_path):
             read_torso(path)
 
 
+@pytest.mark.parametrize("choice", [(7, 50), (50, 0), (50, None), (None, None, "sum"), (0, 50, "sum")])
+def test_streams_that_make_no_network_are_told(choice):
+    with pytest.raises(InputError, match=r"There is no ResNet|A stream is missing"):
+        Variant(*choice)
+
+
 def test_choices_are_checked():
     for bad in ({"background": "magic"}, {"points": "manual"}, {"background": "outline"}):
         with pytest.raises(InputError):

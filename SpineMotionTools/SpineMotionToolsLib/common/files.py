@@ -57,6 +57,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         _pending.discard(temporary)
 
 
+def make_folder(path: Path | str) -> Path:
+    """The folder for results, made if it is not there: to be asked for before the work that fills it; raises
+    OutputError.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+    return path
+
+
 def write_text(path: Path | str, text: str, newline: str = "\n") -> None:
     """Write UTF-8 text atomically, every line end as `newline`; raises OutputError.
 

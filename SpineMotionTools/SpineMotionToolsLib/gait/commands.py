@@ -78,6 +78,7 @@ def _add_patient(parser: argparse.ArgumentParser) -> None:
 
 def _score(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
+    from SpineMotionToolsLib.common.files import make_folder
     from SpineMotionToolsLib.common.video import result_folder, videos_in
     from SpineMotionToolsLib.gait import report
     from SpineMotionToolsLib.gait.inputs import patient_of
@@ -85,6 +86,7 @@ def _score(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.gait.tasks import score
 
     paths = videos_in(options.videos)
+    make_folder(options.out)
     root = options.videos[0] if len(options.videos) == 1 and options.videos[0].is_dir() else None
     results, failed = [], 0
     with progress_bar("scoring") as progress:

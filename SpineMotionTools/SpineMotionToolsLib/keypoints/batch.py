@@ -7,7 +7,7 @@ from typing import Any
 
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import Cancelled, InputError, SpineMotionError
-from SpineMotionToolsLib.common.files import safe_name
+from SpineMotionToolsLib.common.files import make_folder, safe_name
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.keypoints.dicom import find_source, write_dicom
 from SpineMotionToolsLib.keypoints.exports import summary_table, write_reading
@@ -40,8 +40,10 @@ def detect_files(parameters: dict[str, Any], progress: Progress = no_progress) -
     fails is listed in the summary with its reason; raises its error when all fail.
     """
     images = expand([Path(path) for path in parameters["images"]])
-    out = Path(parameters["out"])
-    options = {name: parameters[name] for name in ("device", "precision", "threads") if parameters.get(name)}
+    out = make_folder(parameters["out"])
+    options = {
+        name: parameters[name] for name in ("device", "precision", "threads") if parameters.get(name) is not None
+    }
     predictor = load_predictor(parameters.get("weights"), Engine(**options), parameters.get("decoding"))
     turns = {name: bool(parameters.get(name)) for name in ("mirrored", "upside_down", "inverted")}
     written: list[Path] = []

@@ -66,12 +66,14 @@ def _add_computer(parser: argparse.ArgumentParser) -> None:
 
 def _score(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
+    from SpineMotionToolsLib.common.files import make_folder
     from SpineMotionToolsLib.common.video import result_folder, videos_in
     from SpineMotionToolsLib.movements import report
     from SpineMotionToolsLib.movements.results import MovementResult
     from SpineMotionToolsLib.movements.tasks import score
 
     paths = videos_in(options.videos)
+    make_folder(options.out)
     results, failed = [], 0
     with progress_bar("scoring") as progress:
         for number, path in enumerate(paths):

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
-from SpineMotionToolsLib.common.resnet import ResNet, depth_of
+from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.resnet import LAYERS, ResNet, depth_of
 
 FLOW_CHANNELS = 12  # six fields a second, x and y
 CLASSES = 3
@@ -21,13 +22,23 @@ SIDE_RANGE_PX = (193, 224)  # sizes that leave 7 x 7 cells, which the published 
 
 @dataclass(frozen=True)
 class Variant:
-    """`fusion` "conv1x1", or "sum" of the streams' logits; a depth of None leaves a stream out ("sum" only)."""
+    """`fusion` "conv1x1", or "sum" of the streams' logits; a depth of None leaves a stream out ("sum" only).
+
+    Raises InputError for streams that make no network.
+    """
 
     spatial_depth: int | None = 50
     temporal_depth: int | None = 50
     fusion: str = "conv1x1"
     flow_channels: int = FLOW_CHANNELS
     width: int = 64  # 64 in the published networks
+
+    def __post_init__(self) -> None:
+        depths = [depth for depth in (self.spatial_depth, self.temporal_depth) if depth is not None]
+        if unknown := set(depths) - set(LAYERS):
+            raise InputError(f"There is no ResNet-{min(unknown)}. Choose one of {', '.join(map(str, LAYERS))}.")
+        if len(depths) < (2 if self.fusion == "conv1x1" else 1):
+            raise InputError("A stream is missing. Choose a depth for it, or the fusion 'sum' for a single stream.")
 
     def to_dict(self) -> dict:
         return asdict(self)
