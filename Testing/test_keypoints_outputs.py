@@ -235,6 +235,12 @@ def test_evaluate_in_the_terminal(capsys, tmp_path):
     assert (tmp_path / "keypoints-course.csv").is_file()
 
 
+@pytest.mark.parametrize("wrong", [("--count", 0), ("--count", -2), ("--clicks", -1), ("--clicks", 68)])
+def test_an_evaluation_of_nothing_is_told(wrong, capsys):
+    with pytest.raises(InputError, match=r"nothing to (evaluate|measure)"):
+        run("evaluate", *wrong, "--threads", 1)
+
+
 def test_training_a_published_network_needs_the_data_set(tmp_path):
     with pytest.raises(InputError, match="--aasce"):
         run("train", "project-v2", "--work", tmp_path)

@@ -121,6 +121,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.keypoints import evaluation
     from SpineMotionToolsLib.keypoints.pipeline import load_predictor
 
+    if options.count is not None and options.count < 1:
+        raise InputError("There is nothing to evaluate. Give --count 1 or more.")
     engine = Engine(options.device, options.precision, options.threads)
     predictor = load_predictor(options.weights, engine, options.decoding)
     if options.aasce is not None:
@@ -131,8 +133,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     else:
         total, clicks = options.count or 100, 5
         samples = evaluation.phantom_samples(options.landmarks, total)
+    clicks = clicks if options.clicks is None else options.clicks
     with progress_bar("Evaluating") as progress:
-        found = evaluation.evaluate(predictor, samples, options.clicks or clicks, options.protocol, progress, total)
+        found = evaluation.evaluate(predictor, samples, clicks, options.protocol, progress, total)
     say(f"Network {predictor.loaded.name}, decoding {predictor.decoding}")
     if options.aasce is None:
         kept = "real landmark sets kept out of the shape model" if options.landmarks else "drawn from the shape model"

@@ -147,8 +147,11 @@ def evaluate(
 ) -> Evaluation:
     """Simulated users on every sample. `protocol`: "fair", "project" or "miccai" (see `protocols`).
 
-    Raises InputError for an unknown protocol, or "miccai" with the starter, which has no heatmaps of that kind.
+    Raises InputError for an unknown protocol, "miccai" with the starter, which has no heatmaps of that kind, without
+    samples, and when every point would be given.
     """
+    if not 0 <= clicks < 68:
+        raise InputError(f"{clicks} clicks on 68 points leave nothing to measure. Choose 0 to 67.")
     kept, runs = [], []
     for number, sample in enumerate(samples):
         progress(number, total or number + 1, sample.name)
