@@ -237,6 +237,9 @@ def test_names_do_not_lie_on_a_heap_in_the_axial_view(host, read, scene):
     plain, projected = centers.GetNthDisplayNode(0), centers.GetNthDisplayNode(1)
     assert not plain.GetSliceProjection()
     assert set(projected.GetViewNodeIDs()) == {"vtkMRMLSliceNodeGreen", "vtkMRMLSliceNodeYellow"}
+    plain.SetPointLabelsVisibility(False)  # as in the module Markups
+    assert not projected.GetPointLabelsVisibility()
+    assert projected.GetSliceProjection()
 
 
 def test_the_scan_is_shown_in_its_own_planes_after_apply(host, read, volume, scene):

@@ -15,7 +15,8 @@ class CorrectionPanel:
     def __init__(self, moduleWidget):
         self._module = moduleWidget
         self._ui = moduleWidget.ui
-        self._observedCorners = None
+        self._observedCorners = self._observedCenters = None
+        self._projecting = False
         self._drawing = None  # the points of a vertebra being added
         self._filling = False
         ui = self._ui
@@ -47,7 +48,7 @@ class CorrectionPanel:
         """Show the vertebrae, what can be pressed, and watch the corners that can be dragged."""
         ui, logic, node = self._ui, self._module.logic, self._parameters
         spine = logic.resultOf(node) if node else None
-        self._watchCorners(node.corners if spine is not None else None)
+        self._watchPoints(*((node.corners, node.centers) if spine is not None else (None, None)))
         if spine is None:
             self.stopDrawing()
         self._fillVertebrae(spine)
@@ -161,16 +162,32 @@ class CorrectionPanel:
 
     # -- corners --------------------------------------------------------------------------------------------------
 
-    def _watchCorners(self, node):
-        """Hear of a corner when it is let go: never while it moves, and never of what the module itself writes."""
-        if node is self._observedCorners:
-            return
-        event = slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent
-        old, self._observedCorners = self._observedCorners, node
-        if old is not None and self._module.hasObserver(old, event, self.onCornerDropped):
-            self._module.removeObserver(old, event, self.onCornerDropped)
-        if node is not None:
-            self._module.addObserver(node, event, self.onCornerDropped)
+    def _watchPoints(self, corners, centers):
+        """Hear of a corner when it is let go (never while it moves, never of what the module itself writes), and of how
+        the user wants the names to look."""
+        drop, look = (
+            slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent,
+            slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent,
+        )
+        self._observedCorners = self._watch(self._observedCorners, corners, drop, self.onCornerDropped)
+        self._observedCenters = self._watch(self._observedCenters, centers, look, self.onNamesChanged)
+
+    def _watch(self, old, node, event, method):
+        if node is not old:
+            if old is not None and self._module.hasObserver(old, event, method):
+                self._module.removeObserver(old, event, method)
+            if node is not None:
+                self._module.addObserver(node, event, method)
+        return node
+
+    def onNamesChanged(self, caller, event):
+        """Two display nodes draw the names: the second follows the first, which the user can change."""
+        from SpineMotionToolsLib.scene.spinenet_points import project_names
+
+        if not self._projecting and slicer.mrmlScene.IsNodePresent(caller):
+            self._projecting = True
+            project_names(caller)
+            self._projecting = False
 
     def onCornerDropped(self, caller, event):
         if self._module.reading:
