@@ -94,12 +94,15 @@ def test_missing_calibration(tmp_path, voxels, missing):
         read_scan(path, "density")
     result = grade(path, seeded_ensemble(), engine=CPU)
     assert "none in the file" in result.scan.describe_unit()
+    assert any(f"{missing} missing), so the stored numbers were scored" in warning for warning in result.warnings)
 
 
 def test_missing_calibration_of_an_isq(tmp_path, voxels):
     path = write(tmp_path / "a.isq", isq_bytes(voxels, calibrated=False))
     refused(path, "no calibration block.*'native'", unit="hu")
-    assert open_scan(path, crop="none").info.unit == "native"
+    opened = open_scan(path, crop="none")
+    assert opened.info.unit == "native"
+    assert any("no calibration block, so the stored numbers were scored" in warning for warning in opened.warnings)
 
 
 def test_impossible_calibration(tmp_path, voxels):
@@ -113,7 +116,7 @@ def test_impossible_calibration(tmp_path, voxels):
 def test_not_a_number():
     volume = phantom((30, 30, 3), "density32")
     volume[3, 4, 1] = np.nan
-    with pytest.raises(InputError, match=r"Slice 1 holds 1 voxel .*smallest value"):
+    with pytest.raises(InputError, match=r"In slice 1, 1 of .*smallest value"):
         grade(volume, seeded_ensemble(), engine=CPU)
     result = grade(volume, seeded_ensemble(), engine=CPU, replace_nan=True)
     assert any("1 voxels that were not numbers" in warning for warning in result.warnings)

@@ -131,7 +131,7 @@ class SlicePreparer:
     def _repaired(self, values: np.ndarray, z: int, bad: int) -> np.ndarray:
         if not self._replace_nan:
             raise InputError(
-                f"Slice {z} holds {bad} voxel{'s' * (bad > 1)} that are not numbers (NaN or infinite). "
+                f"In slice {z}, {bad} of {values.size} voxels are not numbers (NaN or infinite). "
                 "Correct the scan, or choose to replace them by the slice's smallest value."
             )
         self.replaced += bad

@@ -109,6 +109,9 @@ def open_scan(
         info = replace(info, crop_box=box, ijk_to_ras=matrix, shape_xyz=(x1 - x0, y1 - y0, info.shape_xyz[2]))
     opened = ScanSource(replace(info, unit=wanted), whole, _read=scan.read)
     opened.warnings += _cautions(opened)
+    if scanco and info.calibration is None:
+        why = scan.calibration_fault.partition(". ")[0]
+        opened.warnings.append(f"{why}, so the stored numbers were scored; densities or HU cannot be had.")
     if scan.any_slice_is_cheap and _seems_a_mask(opened):
         opened.warnings.append(
             "The scan seems to be a mask: it holds two different values only. Grade the scan itself."
