@@ -58,3 +58,12 @@ def test_missing_files_are_told_and_unknown_sets_refused(capsys):
     assert "u2net.pth is missing" in capsys.readouterr().out
     with pytest.raises(InputError, match="unknown"):
         check_model("nothing")
+
+
+def test_removing_says_what_became_of_the_files(tmp_path, capsys):
+    (tmp_path / "u2net.pth").write_bytes(b"weights")
+    (path,) = add_files("movements-u2net", tmp_path / "u2net.pth", accept_license=True)
+    for model, words in (("movements-u2net", "removed"), ("movements-u2net", "absent"), ("motion-starter", "kept")):
+        assert main(["models", "remove", model]) == 0
+        assert capsys.readouterr().out.startswith(words)
+    assert not path.exists()

@@ -96,6 +96,12 @@ def _download(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    model_store.delete_model(options.id)
-    say(f"removed    {options.id}")
+    entry = find_model(options.id)
+    if entry.starter:
+        say(f"kept       {entry.id}: it ships with SpineMotionTools")
+    elif not entry.folder.exists():
+        say(f"absent     {entry.id}: it is not on this computer")
+    else:
+        model_store.delete_model(entry.id)
+        say(f"removed    {entry.id}")
     return 0
