@@ -202,11 +202,11 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
         lines = [
             "<span style='font-size:xx-large'><b>" + _("Grade {grade}").format(grade=result.grade) + "</b></span>",
             html.escape(_sentence(GRADE_MEANINGS[result.grade])),
-            _("Member agreement {percent} % (share of networks that agree; not a probability of being right)").format(
+            _("Member agreement {percent} % (share of networks that agree; not a probability of being right).").format(
                 percent=result.confidence_percent
             ),
-            _("Worst stack: grade {grade} (stack {number}). Slices of grade 4 or 5: {share:.0%}").format(
-                grade=result.worst_stack_grade, number=result.worst_stack + 1, share=result.fraction_slices_ge4
+            _("Worst stack: grade {grade} (stack {number}). Slices of grade 4 or 5: {share:.0f} %.").format(
+                grade=result.worst_stack_grade, number=result.worst_stack + 1, share=100 * result.fraction_slices_ge4
             ),
         ]
         return "<br>".join(lines)

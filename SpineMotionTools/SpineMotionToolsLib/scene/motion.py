@@ -119,7 +119,7 @@ def _fill_chart(scene, chart, result: MotionResult, name: str) -> None:
         else:
             node.SetLineStyle(node.LineStyleDash)
             node.SetMarkerStyle(node.MarkerStyleNone)
-    chart.SetTitle(f"Motion grade {result.grade} ({result.confidence_percent}% member agreement)")
+    chart.SetTitle(f"Motion grade {result.grade} ({result.confidence_percent} % member agreement)")
     chart.SetXAxisTitle("Slice (dashed: stack borders)" if borders else "Slice")
     chart.SetYAxisTitle("Motion grade")
     chart.SetLegendVisibility(False)  # it would cover the points of the worst grades
