@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from SpineMotionToolsLib.common.console import use_utf8
 from SpineMotionToolsLib.common.errors import SpineMotionError
 from SpineMotionToolsLib.common.report import Report
 from SpineMotionToolsLib.demo_spine import keypoints, spinenet
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
     parser.add_argument("--only", choices=sorted(DEMOS), action="append", help="only this system (may be repeated)")
     options = parser.parse_args(arguments)
+    use_utf8()
     report = Report("SpineMotionTools demo", "Every system on made or public data, with the models that ship.")
     report.warning("Starter models: trained on simulated or few data, not validated on patients.")
     failed = False
