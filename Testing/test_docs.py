@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def test_commands_of_the_guide_are_understood(page, line):
             parser_for(arguments).parse_args(arguments)
     else:
         assert parser_for(arguments).parse_args(arguments).run
+
+
+@pytest.mark.parametrize("page", [REPOSITORY / "Makefile", *PAGES], ids=lambda page: page.name)
+def test_programs_that_are_named_can_be_run(page):
+    """`python -m package` needs a `__main__`."""
+    for name in re.findall(r"python(?:\.exe)? -m ([\w.]+)", page.read_text(encoding="utf-8")):
+        if name.split(".")[0] in ("SpineMotionToolsLib", "Testing", "benchmarks"):
+            found = importlib.util.find_spec(name)
+            package = found is not None and found.submodule_search_locations is not None
+            assert importlib.util.find_spec(f"{name}.__main__") if package else found, f"{page.name}: {name}"
 
 
 def test_every_page_is_in_the_index():
