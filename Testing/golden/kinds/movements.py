@@ -65,7 +65,8 @@ def summaries(seen: dict, values: int) -> dict:
 def u2_prepare(case: Case) -> dict:
     a = arguments(case)
     tensor = background.network_input(picture(a["name"], a["shape"], a.get("repeat", 1)))
-    return {"shape": np.array(tensor.shape), "sample": tensor[0, :, ::5, ::5]}
+    step = a.get("step", 5)
+    return {"shape": np.array(tensor.shape), "sample": tensor[0, :, ::step, ::step]}
 
 
 def u2net(case: Case) -> dict:
@@ -142,7 +143,9 @@ def torso_list(case: Case) -> dict:
 
 
 def adjust_params(case: Case) -> dict:
-    samples = [torso.torso_points(bodies_of(call)) for call in arguments(case)["calls"]]
+    a = arguments(case)
+    looked_at = range(0, a.get("n_frames", len(a["calls"])), a.get("stride", 1))
+    samples = [torso.torso_points(bodies_of(call)) for _, call in zip(looked_at, a["calls"])]
     trunk = torso.average_trunk(samples)
     found = 1.0 if sum(len(points) > 0 for points in samples) >= 4 else np.nan
     return {
