@@ -234,6 +234,24 @@ def test_what_cannot_be_made_is_one_warning_and_goes_when_it_can(source, extras)
     assert wanting(source, dicom=True)["two"].warnings == ("short",)
 
 
+def test_slicer_adds_the_scene_of_a_folder_that_is_the_case_itself(source, monkeypatch):
+    """Its file is named like the folder, and does not lie in it."""
+    seen = []
+
+    def write_scene(system, name, path, folder, options):
+        seen.append(path)
+        return folder / "made.mrb"
+
+    monkeypatch.setattr("SpineMotionToolsLib.batch.scenes.write_scene", write_scene)
+    monkeypatch.setattr(Made, "find", staticmethod(lambda folder: [(folder.name, folder)]))
+    monkeypatch.setattr(Made, "run", lambda self, *arguments: systems.Work("read"))
+    (row,) = go(source)
+    parameters = {"task": "made", "source": str(source), "out": str(source.parent / "out")}
+    run.add_scene(parameters, row)
+    assert seen == [source]
+    assert rows_of(read_journal(source.parent / "out"))[0].scene.endswith("made.mrb")
+
+
 def test_videos_have_no_dicom_results(tmp_path):
     with pytest.raises(InputError, match="Videos have no DICOM results"):
         run.run_batch("gait", tmp_path, tmp_path / "out", dicom=True)

@@ -160,7 +160,8 @@ def add_scene(parameters: Mapping[str, Any], row: Row) -> None:
     """
     journal = Journal(Path(parameters["out"]), parameters["task"])
     source = Path(parameters["source"])
-    path = source / row.file if source.is_dir() else source
+    below = source / row.file
+    path = below if below.exists() else source  # the source itself may be the case: a file, or the folder of a series
     journal.add(_with_scene(row, journal, parameters["task"], path, parameters.get("options", {})))
 
 
