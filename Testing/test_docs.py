@@ -83,6 +83,16 @@ def test_programs_that_are_named_can_be_run(page):
             assert importlib.util.find_spec(f"{name}.__main__") if package else found, f"{page.name}: {name}"
 
 
+def test_sizes_of_the_models_that_ship_are_true():
+    from SpineMotionToolsLib.common.catalogue import catalogue
+
+    page = (GUIDE / "models.md").read_text(encoding="utf-8")
+    for entry in (each for each in catalogue().values() if each.starter):
+        (told,) = re.findall(rf"\| `{entry.id}` \|[^|]*\| ([\d.]+) MB \|", page)
+        size = sum(path.stat().st_size for path in entry.paths) / 1e6
+        assert float(told) == pytest.approx(size, rel=0.15), entry.id
+
+
 def test_every_page_is_in_the_index():
     index = (GUIDE / "README.md").read_text(encoding="utf-8")
     pages = [page.relative_to(GUIDE).as_posix() for page in GUIDE.rglob("*.md") if page != GUIDE / "README.md"]
