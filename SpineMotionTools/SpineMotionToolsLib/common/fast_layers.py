@@ -58,31 +58,31 @@ class Maker:
 
 
 class FastBasicBlock(nn.Module):
-    """A residual block of two 3x3(x3) convolutions; `tile`: see `WinogradConv`."""
+    """A residual block of two 3x3(x3) convolutions; may write over what it is given."""
 
-    def __init__(self, block: nn.Module, make: Maker, tile: int = 4) -> None:
+    def __init__(self, block: nn.Module, make: Maker) -> None:
         super().__init__()
-        self.first = make.three(block.conv1, block.bn1, tile=tile)
-        self.second = make.three(block.conv2, block.bn2, slope=None, tile=tile)
+        self.first = make.three(block.conv1, block.bn1)
+        self.second = make.three(block.conv2, block.bn2, slope=None)
         downsample = getattr(block, "downsample", None)
         self.downsample = Pointwise(*downsample) if downsample else None
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
-        return (self.second(self.first(x)) + identity).relu_()
+        return self.second.add_to_(identity, self.first(x))
 
 
 class FastBottleneck(nn.Module):
-    """A residual block of a 3x3(x3) convolution between two of 1x1."""
+    """A residual block of a 3x3(x3) convolution between two of 1x1; may write over what it is given."""
 
     def __init__(self, block: nn.Module, make: Maker) -> None:
         super().__init__()
         self.first = Pointwise(block.conv1, block.bn1, slope=0.0)
         self.second = make.three(block.conv2, block.bn2)
-        self.third = Pointwise(block.conv3, block.bn3)
+        self.third = make.direct(block.conv3, block.bn3, slope=None)
         downsample = getattr(block, "downsample", None)
         self.downsample = Pointwise(*downsample) if downsample else None
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
-        return self.third(self.second(self.first(x))).add_(identity).relu_()
+        return self.third.add_to_(identity, self.second(self.first(x)))

@@ -60,17 +60,35 @@ class Convolution(nn.Module):
         self.can_pack, self.packed = self.flat and not bf16 and can_pack(), False
 
     def forward(self, *parts: Tensor) -> Tensor:
-        x = (parts[0].contiguous() if len(parts) == 1 else torch.cat(parts, -1)).movedim(-1, 1)
+        x = self._ready(*parts)
         if not self.can_pack:
-            convolve = functional.conv2d if self.flat else functional.conv3d
-            y = convolve(x.to(self.dtype), self.weight, self.bias, self.stride, self.padding).float()
-            return activate_(y, self.slope).movedim(1, -1)
+            return activate_(self._plain(x), self.slope)
+        after = _activation(self.slope)
+        return torch.ops.mkldnn._convolution_pointwise(x, *self._packed(x), *after).movedim(1, -1)
+
+    def add_to_(self, total: Tensor, x: Tensor) -> Tensor:
+        """`total` plus the convolution, ReLU done, written over `total`: the end of a residual block."""
+        x = self._ready(x)
+        if not (self.can_pack and total.is_contiguous()):
+            return total.add_(self._plain(x)).relu_()
+        add = torch.ops.mkldnn._convolution_pointwise_.binary
+        add(total.movedim(-1, 1), x, *self._packed(x), "add", 1.0, "relu", [], "")
+        return total
+
+    def _ready(self, *parts: Tensor) -> Tensor:
+        return (parts[0].contiguous() if len(parts) == 1 else torch.cat(parts, -1)).movedim(-1, 1)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        convolve = functional.conv2d if self.flat else functional.conv3d
+        return convolve(x.to(self.dtype), self.weight, self.bias, self.stride, self.padding).float().movedim(1, -1)
+
+    def _packed(self, x: Tensor) -> tuple:
+        """Weight, bias and shape, packed for the size met first, which for a picture's network is the only one."""
         shape = self.padding, self.stride, (1, 1), 1
-        if not self.packed:  # for the size it meets first, which for a picture's network is the only one
+        if not self.packed:
             self.weight = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *shape, list(x.shape))
             self.packed = True
-        after = _activation(self.slope)
-        return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *shape, *after).movedim(1, -1)
+        return self.weight, self.bias, *shape
 
 
 @lru_cache(maxsize=1)

@@ -112,6 +112,10 @@ class WinogradConv(nn.Module):
         result = result.view(n, depth, tile * rows, tile * columns, out)[:, :, :h, :w]
         return result[:, 0] if flat else result
 
+    def add_to_(self, total: Tensor, x: Tensor) -> Tensor:
+        """`total` plus the convolution, ReLU done, written over `total`: the end of a residual block."""
+        return total.add_(self(x)).relu_()
+
     def _padded(self, parts: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
         """All parts side by side in a frame of zeros; the frame is made once for a shape."""
         name = f"padded {shape} {parts[0].shape[-3:-1]}"

@@ -5,6 +5,8 @@ Maps are (1, rows, columns, channels).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,6 +17,7 @@ from SpineMotionToolsLib.common.winograd import WinogradConv
 from SpineMotionToolsLib.keypoints.hrnet import WIDTHS, Exchange, HRNet, resize
 
 FINE = 2  # of the four resolutions, those that are convolved at the finest size
+ROWS_AT_ONCE = 16  # of those, so that they stay in the processor's cache
 
 
 def enlarged(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -26,10 +29,11 @@ class FastExchange(nn.Module):
 
     def __init__(self, exchange: Exchange, make: Maker) -> None:
         super().__init__()
-        # The fourth branch's maps are so small that tiles of 4 would be read less often than their filters.
+        # The fourth branch's maps are so small that Winograd's larger filters would cost more than they save.
+        makers = (make, make, make, replace(make, winograd_from=WIDTHS[3] + 1))
         self.branches = nn.ModuleList(
-            nn.Sequential(*(FastBasicBlock(block, make, tile=2 if i == 3 else 4) for block in branch))
-            for i, branch in enumerate(exchange.branches)
+            nn.Sequential(*(FastBasicBlock(block, its) for block in branch))
+            for branch, its in zip(exchange.branches, makers)
         )
         self.paths = nn.ModuleList(
             nn.ModuleList(self._path(path, source - target, make) for source, path in enumerate(paths))
@@ -101,8 +105,10 @@ class OverResolutions(nn.Module):
         self.coarse = [[Product(row.permute(1, 2, 0).flatten(1)) for row in part.unbind(2)] for part in coarse]
         self._matrices: dict[tuple, Tensor] = {}
 
-    def forward(self, fine: Tensor, coarse: list[Tensor]) -> Tensor:
-        """(1, rows, columns, sum of fine channels), [(1, r, c, channels)] -> (rows, columns, out), ReLU done."""
+    def forward(self, fine: Tensor, coarse: list[Tensor], then: Product | None = None) -> Tensor:
+        """(1, rows, columns, sum of fine channels), [(1, r, c, channels)] -> (rows * columns, out), ReLU done; `then`
+        goes on with it, a few rows at a time.
+        """
         rows, columns = fine.shape[1:3]
         by_row = []
         for x, products in zip(coarse, self.coarse):
@@ -111,12 +117,16 @@ class OverResolutions(nn.Module):
             for product in products:
                 summed = product(x.view(r * c, -1)).view(r, c * self.taps, self.out)
                 by_row.append(torch.matmul(across, summed))
-        sizes = [x.shape[1] for x in coarse]
-        down = torch.cat([self._matrix(rows, r).flatten(1) for r in sizes], 1)  # (rows, all taps and r)
-        start = self.fine(fine.view(rows * columns, -1)) if self.taps == 1 else self.fine(fine)
+        down = torch.cat([self._matrix(rows, x.shape[1]).flatten(1) for x in coarse], 1)  # (rows, all taps and r)
         stacked = torch.cat(by_row).view(down.shape[1], -1)
-        result = torch.addmm(start.reshape(rows, -1), down, stacked).relu_()
-        return result.view(rows, columns, self.out)
+        started = self.fine(fine)[0] if self.taps == 3 else None
+        results = []
+        for i in range(0, rows, ROWS_AT_ONCE):
+            band = slice(i, i + ROWS_AT_ONCE)
+            start = self.fine(fine[0, band].flatten(0, 1)) if started is None else started[band]
+            result = torch.addmm(start.reshape(-1, columns * self.out), down[band], stacked).relu_().view(-1, self.out)
+            results.append(result if then is None else then(result))
+        return torch.cat(results)
 
     def _matrix(self, full: int, small: int) -> Tensor:
         """(full, tap, small): what a place takes through each tap of the filter from the coarse map's places."""

@@ -156,8 +156,8 @@ class FastHRNetOCR(FastNetwork):
             xs = [x * factor for x, factor in zip(xs, factors)]
         rows, columns = xs[0].shape[1:3]
         fine = torch.cat([enlarged(x, (rows, columns)) for x in xs[:FINE]], -1)
-        auxiliary = self.auxiliary_last(self.auxiliary(fine, xs[FINE:]).flatten(0, 1))
-        pixels = self.pixels(fine, xs[FINE:]).flatten(0, 1)
+        auxiliary = self.auxiliary(fine, xs[FINE:], self.auxiliary_last)
+        pixels = self.pixels(fine, xs[FINE:])
         objects = torch.softmax(auxiliary, 0).T @ pixels
         logits = self.context(pixels, objects)
         return tuple(maps.T.reshape(1, -1, rows, columns) for maps in (logits, auxiliary))
