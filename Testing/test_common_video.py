@@ -247,6 +247,16 @@ def test_odd_sizes_lose_their_last_row_and_no_frames_are_told(tmp_path):
 # ----- resampling, crops, flow
 
 
+def test_what_is_no_video_and_frame_rates_that_are_none_are_told():
+    frames = np.zeros((3, 8, 8, 3), np.uint8)
+    for source in (None, 5, frames):
+        with pytest.raises(InputError, match=r"is no video.*array_video"):
+            open_video(source)
+    for rate in (0, -5, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="frames a second"):
+            array_video(frames, rate)
+
+
 def test_cubic_and_linear_resampling_reproduce_known_values():
     ramp = np.arange(8, dtype=np.float32)[None].repeat(3, axis=0)
     assert np.allclose(resampling.resize_linear(ramp, (4, 3))[1], [0.5, 2.5, 4.5, 6.5])

@@ -292,6 +292,10 @@ def test_regions_boxes_and_clicks_that_do_not_fit_the_video_are_told():
     for click in ((0.1, 101, 5), (0.1, 5, -1), (9, 5, 5), (-1, 5, 5)):
         with pytest.raises(InputError, match="outside the video"):
             Person(click=click).detector(video)
+    with pytest.raises(InputError, match="three numbers"):
+        Person(click=(0.1, 5)).detector(video)
+    with pytest.raises(InputError, match="six numbers"):
+        Person("boxes", boxes={1: [[1, 2, 30, 40]]}).detector(video)
     beside = [95, -5, 130, 85]  # half out of view: the patient walks in
     kept = Person("boxes", boxes={1: [[*beside, 1, 0], [*away[1], 1, 0]]}).detector(video)
     assert kept.rows[1][:, :4].tolist() == [beside]

@@ -250,6 +250,12 @@ def test_files_that_are_no_pictures(tmp_path):
         inputs.read_radiograph(tmp_path)
 
 
+@pytest.mark.parametrize("kind", [object, str, complex])
+def test_arrays_without_gray_values_are_refused(gray, kind):
+    with pytest.raises(InputError, match="no gray values"):
+        inputs.from_array(gray.astype(kind))
+
+
 def test_bad_spacing_window_and_masks(gray):
     with pytest.raises(InputError, match="pixel size"):
         inputs.from_array(gray, (0.0, 1.0))

@@ -102,6 +102,10 @@ def open_video(source: Path | str | Video, frame_rate_hz: float | None = None) -
     """
     if isinstance(source, Video):
         return source
+    if not isinstance(source, str | Path):
+        raise InputError(
+            f"A {type(source).__name__} is no video. Give a file, a folder of pictures, or array_video(frames)."
+        )
     path = Path(source)
     if path.is_dir():
         return picture_folder(path, frame_rate_hz or 30.0)
@@ -173,6 +177,8 @@ def array_video(pictures: np.ndarray, frame_rate_hz: float = 30.0, name: str = "
     pictures = np.asarray(pictures)
     if pictures.ndim not in (3, 4) or len(pictures) == 0:
         raise InputError(f"The frames of {name} have the shape {pictures.shape}. Give an array (T,H,W,3) of uint8.")
+    if not 0 < frame_rate_hz < 1e6:
+        raise InputError(f"{name} cannot have {frame_rate_hz:g} frames a second. Give its frame rate, such as 30.")
     return FrameVideo(lambda number: pictures[number], np.arange(len(pictures)) / frame_rate_hz, name)
 
 

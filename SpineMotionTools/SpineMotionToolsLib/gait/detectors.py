@@ -151,11 +151,14 @@ class BoxList:
     interval_s = 0.0
 
     def __init__(self, rows: Mapping[int, np.ndarray], name: str = "given boxes"):
-        self.rows = {int(k): np.asarray(v, np.float32).reshape(-1, 6) for k, v in rows.items()}
+        self.rows = {int(k): np.asarray(v, np.float32) for k, v in rows.items()}
+        for number, found in self.rows.items():
+            if found.size and (found.ndim != 2 or found.shape[1] != 6):
+                raise InputError(f"The boxes of frame {number} need six numbers each: x1, y1, x2, y2, score, class.")
         self.name = name
 
     def detect(self, frame: Frame) -> np.ndarray:
-        return self.rows.get(frame.number, NO_ROWS)
+        return self.rows.get(frame.number, NO_ROWS).reshape(-1, 6)
 
 
 def read_boxes(path: Path | str) -> BoxList:

@@ -48,6 +48,8 @@ class Person:
     def detector(self, video: Video, device: str = "cpu") -> Detector:
         """The detector for a video; raises InputError for a choice that lacks something or does not fit the video."""
         if self.click is not None:
+            if len(self.click) != 3:
+                raise InputError("A click needs three numbers: the second, x and y. Click on the patient again.")
             second, x, y = self.click
             if not (0 <= second <= video.duration_s and 0 <= x <= video.width_px and 0 <= y <= video.height_px):
                 raise InputError(

@@ -87,7 +87,8 @@ def read_dataset(folder: Path | str, source: str = "csv") -> list[LabeledImage]:
 
 def _csv_labels(folder: Path) -> dict[str, np.ndarray]:
     try:
-        names = [row[0] for row in csv.reader((folder / "filenames.csv").open(encoding="utf-8-sig")) if row]
+        with (folder / "filenames.csv").open(newline="", encoding="utf-8-sig") as stream:
+            names = [row[0] for row in csv.reader(stream) if row]
         values = np.loadtxt(folder / "landmarks.csv", delimiter=",", ndmin=2)
     except (OSError, ValueError) as error:
         raise InputError(f"The labels in {folder} cannot be read ({error}). Get the data set again.") from error

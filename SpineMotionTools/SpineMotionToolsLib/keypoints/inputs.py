@@ -64,6 +64,8 @@ def from_array(
     small pictures.
     """
     array = np.asarray(array)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} holds no gray values but {array.dtype}. Give an array of numbers.")
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim == 3 and array.shape[2] in (3, 4):
