@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.errors import InputError, OutputError
 from SpineMotionToolsLib.motion import agreement, grade_exports, review_store
 from SpineMotionToolsLib.motion.derivatives import read_rows
 from SpineMotionToolsLib.motion.review import AUTOMATIC, ReviewSession
@@ -87,6 +87,12 @@ def test_grading_without_table_scan_or_reviewer_says_what_to_do(tmp_path):
         review_store.apply_grade(files, "other", 3, "Anna")
     with pytest.raises(InputError, match="reviewer"):
         review_store.apply_grade(files, "s", 3, "  ")
+
+
+def test_a_review_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="could not be written"):
+        review_store.initialise(ReviewFiles(tmp_path / "file" / "review"), {"scan_id": "s"})
 
 
 OPERATIONS = st.lists(

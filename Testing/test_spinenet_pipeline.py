@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from SpineMotionToolsLib.common.engine import Engine
-from SpineMotionToolsLib.common.errors import InputError, WeightsError
+from SpineMotionToolsLib.common.errors import InputError, OutputError, WeightsError
 from SpineMotionToolsLib.spinenet import batch, editing, export, pictures, pipeline, report
 from SpineMotionToolsLib.spinenet.departures import FAITHFUL, RECOMMENDED
 from SpineMotionToolsLib.spinenet.detection_targets import make_targets, scan_to_patch
@@ -391,6 +391,12 @@ def test_batch_skips_what_is_done_and_reports_what_failed(tmp_path):
     rows = batch.read_cases(cases, out, oracle(), Engine("cpu"), pipeline.Options(lowest="L5"))
     assert rows[1]["levels"] == "L1 to L5"  # other options: read anew
     assert "bad,failed" in (out / batch.SUMMARY_NAME).read_text(encoding="utf-8")
+
+
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_read(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="could not be written"):
+        batch.read_cases([("a", tmp_path / "not-there.nrrd")], tmp_path / "file", oracle(), Engine("cpu"))
 
 
 def test_find_cases_refuses_what_is_not_there(tmp_path):

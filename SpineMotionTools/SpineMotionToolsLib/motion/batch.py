@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.common.files import folder_lock, output_error, safe_name, write_json
+from SpineMotionToolsLib.common.files import folder_lock, make_folder, safe_name, write_json
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.motion import legacy
 from SpineMotionToolsLib.motion.derivatives import result_name
@@ -207,10 +207,7 @@ def grade_files(
     if not files and not left_out:
         raise InputError("No scans were given. Name AIM, ISQ or other volume files, or folders that hold them.")
     grader = Grader(choices)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(out, error) from error
+    make_folder(out)
 
     def of_another_file(name: str, path: Path) -> bool:
         source = read_record(out / result_name(name)).get("source", {})

@@ -151,7 +151,6 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, o
     """Replace the table in one step (a reader or a kill never sees half of it)."""
     from SpineMotionToolsLib.common.files import write_text
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, table_text(columns, rows), newline="\r\n")
 
 
@@ -194,7 +193,6 @@ def update_index(root: Path, row: Mapping[str, object]) -> None:
     """Merge one row into `index.tsv`; rows are told apart by scan and model, so no model hides another's results."""
     from SpineMotionToolsLib.common.files import folder_lock
 
-    root.mkdir(parents=True, exist_ok=True)
     with folder_lock(root):
         rows = merge_row(read_index(root), row, keys=("scan_id", "model_id"))
         write_rows(index_path(root), INDEX_COLUMNS, rows)
@@ -204,7 +202,6 @@ def update_predictions(path: Path, row: Mapping[str, object]) -> None:
     """Merge one scan's row into its `predictions.tsv`."""
     from SpineMotionToolsLib.common.files import folder_lock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     with folder_lock(path.parent):
         write_rows(path, PREDICTION_COLUMNS, merge_row(read_rows(path), row, keys=("scan_id",)))
 
@@ -216,7 +213,6 @@ def write_dataset_description(root: Path, version: str) -> None:
     path = root / "dataset_description.json"
     if path.exists():
         return
-    root.mkdir(parents=True, exist_ok=True)
     description = {
         "Name": "MotionScore",
         "BIDSVersion": "1.10.0",

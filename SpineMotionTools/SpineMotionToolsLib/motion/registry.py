@@ -130,10 +130,6 @@ def register(
     with _weights_in(Path(source).expanduser()) as files:
         for file in files:
             load_ensemble(file)
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"The models folder {root} cannot be made ({error.strerror}).") from error
         with folder_lock(root):
             registry = read_registry(root)
             target = root / model_id

@@ -304,7 +304,6 @@ def _write_summary(files: ReviewFiles, rows: Sequence[Row], now: str, threshold:
 def _locked(files: ReviewFiles):
     from SpineMotionToolsLib.common.files import folder_lock
 
-    files.folder.mkdir(parents=True, exist_ok=True)
     return folder_lock(files.folder)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.common.files import atomic_path, output_error, write_json
+from SpineMotionToolsLib.common.files import atomic_path, make_folder, output_error, write_json
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.motion.agreement import agreement
 from SpineMotionToolsLib.motion.batch import file_stamp, read_record
@@ -274,7 +274,7 @@ def train(
     models = earlier.get("models", []) if earlier.get("config") == config else []
     models = [model for model in models if (folder / f"{model['model']}.pt").is_file()]
     done = {model["model"] for model in models}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for number, member in enumerate(ensemble.members):
         name = f"DNN_{number}"
         if name in done:

@@ -10,7 +10,7 @@ from typing import Any
 
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError, SpineMotionError
-from SpineMotionToolsLib.common.files import safe_name, write_json
+from SpineMotionToolsLib.common.files import atomic_path, make_folder, safe_name, write_json
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.common.tables import Column, Table
 
@@ -67,6 +67,7 @@ def read_cases(
     """
     models = choose_models(models)
     models.keep_loaded = len(cases) > 1
+    make_folder(out)
     rows = []
     for number, (name, path) in enumerate(cases):
         progress(number, len(cases), name)
@@ -95,7 +96,7 @@ def write_case(folder: Path, spine: Spine, scan: Scan) -> list[Path]:
     """All files of one case; the JSON comes last, so that a folder with it is complete. Raises OutputError."""
     from SpineMotionToolsLib.common.errors import OutputError
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tables = {
         "vertebrae": spine.vertebra_table(),
         "grades": spine.grade_table(),
@@ -108,7 +109,8 @@ def write_case(folder: Path, spine: Spine, scan: Scan) -> list[Path]:
         tables["angles"] = spine.measurements.angle_table()
     for name, table in tables.items():
         with_units(table).to_csv(folder / f"{name}.csv")
-    key_picture(scan, spine).save(folder / PICTURE_NAME)
+    with atomic_path(folder / PICTURE_NAME) as temporary:
+        key_picture(scan, spine).save(temporary)
     spine_report(spine, scan).write(folder / REPORT_NAME)
     write_markups(folder / MARKUPS_NAME, spine)
     try:
