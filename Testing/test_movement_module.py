@@ -321,8 +321,8 @@ def test_checks_of_the_video_and_problems_are_shown(host, walk):
     host.widget.scoring.finish(walk.sequence.GetID(), "failed", job, host.widget.scoring.onScored)
     assert "The disk is full. &lt;Free&gt; some space." in host.ui.warningsLabel.text
     for check in result.checks:
-        assert check.name in host.ui.qualityLabel.text
-        assert check.asked in host.ui.qualityLabel.text
+        assert f"{check.name}: {check.value}" in host.ui.qualityLabel.text
+        assert check.asked in host.ui.qualityLabel.toolTip
     finish(host, walk, result)
     assert "disk" not in host.ui.warningsLabel.text
     host.click("sampleInfantButton")
@@ -523,6 +523,17 @@ def test_outline_is_a_polygon_in_the_picture(host, infant):
     assert outline.min() > 0
     assert outline[:, 0].max() < 320
     assert np.ptp(outline, axis=0) == pytest.approx([0.84 * 320, 0.84 * 240], rel=0.05)
+
+
+def test_the_file_of_boxes_is_empty_until_one_is_chosen(host, walk, tmp_path):
+    parameters(host).patientBy = type(parameters(host).patientBy)("boxes")
+    assert host.ui.patientFileEdit.currentPath == ""
+    assert host.logic.requestOf(parameters(host)).patientFile == ""
+    host.ui.patientFileEdit.currentPath = str(tmp_path)
+    assert host.logic.requestOf(parameters(host)).patientFile == str(tmp_path)
+    host.widget.exit()
+    host.widget.enter()
+    assert host.ui.patientFileEdit.currentPath == str(tmp_path)
 
 
 def test_hiding_what_was_drawn(host, walk):

@@ -177,7 +177,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
             task=node.task.value,
             model=node.gaitModel if gait else node.movementsModel,
             patientBy=node.patientBy.value,
-            patientFile="" if str(node.patientFile) in ("", ".") else str(node.patientFile),
+            patientFile=node.patientFile,
             regions=video_marks.placed(node.region),
             click=video_marks.click_of(video, video_marks.placed(node.region)),
             follow=node.follow,

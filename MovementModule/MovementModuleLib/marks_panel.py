@@ -33,6 +33,8 @@ class MarksPanel(VTKObservationMixin):
         self._ui.removeButton.connect("clicked(bool)", self.onRemove)
         self._ui.undoButton.connect("clicked(bool)", self.onUndo)
         self._ui.outlineButton.connect("clicked(bool)", self.onOutline)
+        # Not bound as a path: an empty one would be shown as ".".
+        self._ui.patientFileEdit.connect("currentPathChanged(QString)", self.onPatientFile)
 
     def close(self):
         self._restTimer.stop()
@@ -99,6 +101,8 @@ class MarksPanel(VTKObservationMixin):
         if self._parameters is None:
             return
         gait, way = self.kind == "region", self._way()
+        if ui.patientFileEdit.currentPath != self._parameters.patientFile:
+            ui.patientFileEdit.currentPath = self._parameters.patientFile
         ui.placeButton.text = _("Draw here") if gait else _("Place here")
         ui.gaitWidget.visible, ui.infantWidget.visible = gait, not gait
         ui.patientFileRow.visible = way in ("boxes", "network") and gait
@@ -250,6 +254,10 @@ class MarksPanel(VTKObservationMixin):
         node = self.node()
         video_marks.set_placed(node, self._undo[node.GetID()].pop())
         self._module._updateControls()
+
+    def onPatientFile(self, path):
+        if self._parameters is not None and self._parameters.patientFile != path:
+            self._parameters.patientFile = path
 
     def onOutline(self):
         """Show a closed curve to drag around where the infant moves."""

@@ -1,6 +1,5 @@
 """Everything the user can choose in the Movement Videos module; saved with the scene."""
 
-import pathlib
 from enum import Enum
 from typing import Annotated
 
@@ -103,7 +102,7 @@ class MovementModuleParameterNode:
     task: Task = Task.GAIT
 
     patientBy: PatientBy = PatientBy.MOTION
-    patientFile: pathlib.Path
+    patientFile: str = ""
     follow: bool = True
     ageWeeks: Annotated[float, WithinRange(-20.0, 60.0)] = AGE_NOT_ENTERED
     background: Background = Background.NETWORK

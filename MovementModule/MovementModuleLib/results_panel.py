@@ -21,18 +21,19 @@ class ResultsPanel:
 
     def update(self, node, result, problems):
         """Show a result and what went wrong besides; None clears the section."""
+        from SpineMotionToolsGui.tables import showTable
+
         ui, scored = self._ui, self._module.logic.isScored(result)
         ui.warningsLabel.text = texts.warningsText(result, problems)
         ui.warningsLabel.visible = bool(ui.warningsLabel.text)
         ui.answerLabel.text = texts.answerText(result)
         ui.qualityLabel.text = texts.qualityText(result)
+        ui.qualityLabel.toolTip = texts.askedText(result)
         ui.qualityLabel.visible = bool(ui.qualityLabel.text)
         for view, field in ((ui.overallTableView, "overallTable"), (ui.clipTableView, "clipTable")):
             table = getattr(node, field) if scored else None
-            if view.mrmlTableNode() is not table:
-                view.setMRMLTableNode(table)
+            showTable(view, table)
             view.visible = table is not None
-            view.resizeColumnsToContents()
         ui.showPlotButton.enabled = scored
         ui.exportCsvButton.enabled = ui.exportReportButton.enabled = result is not None
         ui.opacityRow.visible = node is not None and node.activation is not None
@@ -44,8 +45,9 @@ class ResultsPanel:
         qt.QTimer.singleShot(0, self._goToSelectedRow)
 
     def _goToSelectedRow(self):
-        index, video = self._ui.clipTableView.currentIndex(), self._module.video()
-        if video is not None and index.isValid():
+        view, video = self._ui.clipTableView, self._module.video()
+        index = view.currentIndex()
+        if video is not None and index.isValid() and view.selectionModel().hasSelection:
             self._module.logic.goToItem(video, video.item_at(float(index.sibling(index.row(), 0).data())))
 
     def onShowPlot(self):

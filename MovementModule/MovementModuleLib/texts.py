@@ -47,17 +47,24 @@ def _warned(lines):
 
 
 def qualityText(result):
-    """Every check of the video: what was found, and what is asked."""
+    """What was found by the checks of the video; of those that failed, what is asked too."""
     if result is None or not result.checks:
         return ""
-    marks = {True: "\u2713", False: "\u26a0"}
-    lines = [
-        _("{mark} {name}: {value} (asked: {asked})").format(
-            mark=marks[bool(check.passed)], name=check.name, value=check.value, asked=check.asked
-        )
+    passed = [f"\u2713 {check.name}: {check.value}" for check in result.checks if check.passed]
+    failed = [
+        _("\u26a0 {name}: {value} (asked: {asked})").format(name=check.name, value=check.value, asked=check.asked)
         for check in result.checks
+        if not check.passed
     ]
-    return "<br>".join(html.escape(line) for line in [_("Quality of the video"), *lines])
+    lines = [_("Quality of the video:"), *failed, " \u00b7 ".join(passed)]
+    return "<br>".join(html.escape(line) for line in lines if line)
+
+
+def askedText(result):
+    """What is asked of the video by each check, for a tooltip."""
+    checks = result.checks if result is not None else ()
+    lines = [_("{name}: {asked}").format(name=check.name, asked=check.asked) for check in checks]
+    return "<br>".join(html.escape(line) for line in [_("What is asked of a video:"), *lines])
 
 
 def answerText(result):

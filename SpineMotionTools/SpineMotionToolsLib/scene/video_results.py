@@ -63,7 +63,7 @@ def show_result(scene, video: SceneVideo, result: Result) -> ResultNodes:
         chart=ensure("vtkMRMLPlotChartNode", "chart"),
     )
     made.result.SetText(json.dumps(result.to_json()))
-    _fill_table(made.overall, overall_table(result))
+    _fill_table(made.overall, with_units(overall_table(result)))
     _fill_table(made.clips, for_reading(result.to_table()))
     if made.energy is not None:
         _fill_table(made.energy, for_reading(result.energy_table()))
@@ -121,6 +121,14 @@ def overall_table(result: Result) -> Table:
     rows = _gait_rows(result) if result.provenance.system == GAIT else _movement_rows(result)
     columns = [Column("quantity"), Column("value"), Column("unit")]
     return Table("Overall", columns, [[name, shown(value, digits), unit] for name, value, digits, unit in rows])
+
+
+def with_units(table: Table) -> Table:
+    """The overall table as the scene shows it: values with their units, in two columns that fit a narrow panel."""
+    rows = [
+        [quantity, value if value == shown(None) else f"{value} {unit}".strip()] for quantity, value, unit in table.rows
+    ]
+    return Table(table.name, list(table.columns[:2]), rows)
 
 
 def _gait_rows(result: GaitResult) -> list[tuple]:
