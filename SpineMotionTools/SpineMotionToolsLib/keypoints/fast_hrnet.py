@@ -17,7 +17,7 @@ from SpineMotionToolsLib.common.winograd import WinogradConv
 from SpineMotionToolsLib.keypoints.hrnet import WIDTHS, Exchange, HRNet, resize
 
 FINE = 2  # of the four resolutions, those that are convolved at the finest size
-ROWS_AT_ONCE = 16  # of those, so that they stay in the processor's cache
+COLUMNS_AT_ONCE = 8  # of those, so that they stay in the processor's cache
 
 
 def enlarged(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -107,7 +107,7 @@ class OverResolutions(nn.Module):
 
     def forward(self, fine: Tensor, coarse: list[Tensor], then: Product | None = None) -> Tensor:
         """(1, rows, columns, sum of fine channels), [(1, r, c, channels)] -> (rows * columns, out), ReLU done; `then`
-        goes on with it, a few rows at a time.
+        goes on with it, a few columns at a time.
         """
         rows, columns = fine.shape[1:3]
         by_row = []
@@ -121,12 +121,14 @@ class OverResolutions(nn.Module):
         stacked = torch.cat(by_row).view(down.shape[1], -1)
         started = self.fine(fine)[0] if self.taps == 3 else None
         results = []
-        for i in range(0, rows, ROWS_AT_ONCE):
-            band = slice(i, i + ROWS_AT_ONCE)
-            start = self.fine(fine[0, band].flatten(0, 1)) if started is None else started[band]
-            result = torch.addmm(start.reshape(-1, columns * self.out), down[band], stacked).relu_().view(-1, self.out)
-            results.append(result if then is None else then(result))
-        return torch.cat(results)
+        for i in range(0, columns, COLUMNS_AT_ONCE):
+            band = slice(i, i + COLUMNS_AT_ONCE)
+            start = self.fine(fine[0, :, band].flatten(0, 1)) if started is None else started[:, band]
+            added = stacked[:, self.out * i : self.out * (i + COLUMNS_AT_ONCE)]
+            result = torch.addmm(start.reshape(rows, -1), down, added).relu_().view(-1, self.out)
+            result = result if then is None else then(result)
+            results.append(result.view(rows, -1, result.shape[1]))
+        return torch.cat(results, 1).flatten(0, 1)
 
     def _matrix(self, full: int, small: int) -> Tensor:
         """(full, tap, small): what a place takes through each tap of the filter from the coarse map's places."""
