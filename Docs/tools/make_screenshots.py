@@ -76,13 +76,13 @@ def keypoints(headless):
     host.click("sampleButton")
     host.click("applyButton")
     host.wait(lambda: not host.widget.jobs.running, timeout=600)
-    host.screenshot_with_views(PICTURES / "keypoints.png", views=("Red",), size=(1280, 1330))
-    session, view = host.widget.session(), start().layoutManager().sliceWidget("Red").sliceView()
+    host.screenshot_with_views(PICTURES / "keypoints.png", views=("Green",), size=(1280, 1330))
+    session, view = host.widget.session(), start().layoutManager().sliceWidget("Green").sliceView()
     host.click("nextButton")
     x, y = view.xy(session.nodes.node("corners").GetNthControlPointPositionWorld(session.reading.next_keypoint))
     view.drag((x, y), (x + 12, y + 6))
     host.wait(lambda: not session.busy, timeout=60)
-    host.screenshot_with_views(PICTURES / "keypoints-corrected.png", views=("Red",), size=(1280, 1330))
+    host.screenshot_with_views(PICTURES / "keypoints-corrected.png", views=("Green",), size=(1280, 1330))
 
 
 SAMPLE_TORSO_PX = [[121, 111], [153, 100], [143, 156], [163, 149]]  # shoulders and hips on the first frame

@@ -64,7 +64,7 @@ def _wait(job, title):
     """The job's result; until it is there, a dialog shows how far it is and cancels it."""
     if slicer.util.mainWindow() is None:
         return job.wait()
-    dialog = slicer.util.createProgressDialog(labelText=title, windowTitle=title, maximum=1000)
+    dialog = slicer.util.createProgressDialog(labelText=title, windowTitle=title, maximum=1000, modal=True)
     try:
         while not job.poll():
             done, of, _text = job.progress
