@@ -438,6 +438,11 @@ def test_adding_can_be_given_up(host, read, scene):
     assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
     assert scene.GetNumberOfNodes() == nodes
     host.click("addButton")
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)  # a right click in a view
+    host.process(0.05)
+    assert host.ui.addButton.text == "Add vertebra"
+    assert scene.GetNumberOfNodes() == nodes
+    host.click("addButton")
     host.leave()  # to another module
     assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
     assert scene.GetNumberOfNodes() == nodes

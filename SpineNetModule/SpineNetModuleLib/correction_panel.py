@@ -15,7 +15,7 @@ class CorrectionPanel:
     def __init__(self, moduleWidget):
         self._module = moduleWidget
         self._ui = moduleWidget.ui
-        self._observedCorners = self._observedCenters = None
+        self._observedCorners = self._observedCenters = self._observedMode = None
         self._projecting = False
         self._drawing = None  # the points of a vertebra being added
         self._filling = False
@@ -133,12 +133,28 @@ class CorrectionPanel:
             self._drawing = self._module.logic.startDrawing(self._parameters)
             event = slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent
             self._module.addObserver(self._drawing, event, self._onPointDrawn)
+            self._watchMode(slicer.app.applicationLogic().GetInteractionNode())
             self._module.say(_("Click the four corners of the vertebra in one sagittal slice."))
         self.update()
 
     def _onPointDrawn(self, caller, event):
         if self._drawing is not None and self._drawing.GetNumberOfDefinedControlPoints() == CORNERS_OF_A_BODY:
             qt.QTimer.singleShot(0, self._finishDrawing)  # the list cannot be removed while it tells of a point
+
+    def _watchMode(self, node):
+        event = slicer.vtkMRMLInteractionNode.InteractionModeChangedEvent
+        self._observedMode = self._watch(self._observedMode, node, event, self._onModeChanged)
+
+    def _onModeChanged(self, caller, event):
+        """A right click or Esc ends placing: before the fourth point the user gave up."""
+        node = self._drawing
+        if node is not None and node.GetNumberOfDefinedControlPoints() < CORNERS_OF_A_BODY:
+            if caller.GetCurrentInteractionMode() != caller.Place:
+                qt.QTimer.singleShot(0, self._giveUpDrawing)
+
+    def _giveUpDrawing(self):
+        self.stopDrawing()
+        self.update()
 
     def _finishDrawing(self):
         node = self._drawing
@@ -158,6 +174,7 @@ class CorrectionPanel:
             event = slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent
             if self._module.hasObserver(node, event, self._onPointDrawn):
                 self._module.removeObserver(node, event, self._onPointDrawn)
+            self._watchMode(None)
             self._module.logic.stopDrawing(node)
 
     # -- corners --------------------------------------------------------------------------------------------------
