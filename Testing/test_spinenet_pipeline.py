@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from SpineMotionToolsLib import cli
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError, OutputError, WeightsError
 from SpineMotionToolsLib.spinenet import batch, editing, export, pictures, pipeline, report
@@ -397,6 +398,14 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_read(tmp_pa
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="could not be written"):
         batch.read_cases([("a", tmp_path / "not-there.nrrd")], tmp_path / "file", oracle(), Engine("cpu"))
+
+
+def test_the_terminal_shows_a_cases_warnings(tmp_path, monkeypatch, capsys):
+    row = {"case": "a", "status": "read", "vertebrae": 0, "levels": "", "remarks": "No vertebra was found."}
+    monkeypatch.setattr(batch, "read_cases", lambda *arguments: [row])
+    (tmp_path / "a.nrrd").touch()
+    assert cli.main(["spine", "read", str(tmp_path / "a.nrrd"), "--out", str(tmp_path / "out")]) == 0
+    assert "note: No vertebra was found." in "".join(capsys.readouterr())
 
 
 def test_find_cases_refuses_what_is_not_there(tmp_path):

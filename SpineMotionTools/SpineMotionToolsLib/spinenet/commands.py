@@ -82,6 +82,8 @@ def _read(options: argparse.Namespace) -> int:
     for row in rows:
         if row["status"] == "read":
             say(f"{row['case']}: {row['vertebrae']} vertebrae {row['levels']}".rstrip())
+            if row["remarks"]:
+                say(f"  note: {row['remarks']}")
         else:
             say(f"{row['case']}: {row['remarks']}")
     say(f"Results in {options.out}, overview in {options.out / SUMMARY_NAME}")
