@@ -14,6 +14,7 @@ import psutil
 import pytest
 from SpineMotionToolsLib.common import jobs, processes
 from SpineMotionToolsLib.common.errors import Cancelled, DependencyError, InputError, JobError, WeightsError
+from SpineMotionToolsLib.common.progress import parts
 
 REPOSITORY = Path(__file__).parents[1]
 ODD = {"module_prefixes": ["Testing."]}
@@ -439,3 +440,14 @@ def test_models_are_added_and_refused_in_a_job(tmp_path, monkeypatch):
         jobs.run_job("common.tasks:download_model", {"model_id": "movements-openpose", "accept_license": True})
     with pytest.raises(WeightsError, match="Accept the license of SpineNet V2"):
         jobs.run_job("common.tasks:download_model", {"model_id": "spinenet-v2", "accept_license": False})
+
+
+def test_steps_share_one_progress():
+    told = []
+    first, skipped, last = parts(lambda done, of, text: told.append((done / of, text)), 3.0, 0.0, 1.0)
+    first(0, 10, "a")
+    first(10, 10)
+    skipped(1, 2)
+    last(1, 2, "b")
+    last(2, 2)
+    assert told == [(0.0, "a"), (0.75, ""), (0.75, ""), (0.875, "b"), (1.0, "")]

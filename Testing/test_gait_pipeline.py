@@ -196,6 +196,8 @@ def test_task_and_command_agree_with_the_library(stooped, tmp_path, capsys):
     direct = pipeline.score_video(study / "walk.mp4")
     done = tasks.score({"video": str(study / "walk.mp4"), "folder": str(tmp_path / "task"), "report": False})
     assert done["result"]["p_asd"] == direct.p_asd
+    kept = {"video": str(study / "walk.mp4"), "scored": done["files"]["json"], "model": "not needed any more.pth"}
+    assert tasks.score(kept)["result"] == done["result"]
     parser = argparse.ArgumentParser()
     add_commands(parser.add_subparsers())
     options = parser.parse_args(["score", str(tmp_path / "study"), "--out", str(tmp_path / "out"), "--no-report"])
