@@ -8,11 +8,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from SpineMotionToolsLib.common import packed as packed_module
+from SpineMotionToolsLib.common import winograd
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError, WeightsError
+from SpineMotionToolsLib.common.fast_layers import FastBasicBlock, Maker
 from SpineMotionToolsLib.common.weights import load_contract, write_safetensors
 from SpineMotionToolsLib.keypoints import heatmaps, prediction, weights
-from SpineMotionToolsLib.keypoints.hrnet import resize
+from SpineMotionToolsLib.keypoints.fast_networks import accelerated
+from SpineMotionToolsLib.keypoints.hrnet import BasicBlock, resize
 from SpineMotionToolsLib.keypoints.networks import ARCHITECTURES, Gating, HintFusion
 from SpineMotionToolsLib.keypoints.replay import Replay
 from SpineMotionToolsLib.keypoints.starter_network import StarterNetwork
@@ -22,16 +26,20 @@ from Testing.keypoint_samples import picture
 CPU = Engine(device="cpu", precision="float32", threads=1)
 
 
-@pytest.fixture(scope="module")
-def unet():
-    """A small stand-in would not do: predictions are compared on the published network with random weights."""
-    torch.manual_seed(3)
-    network = ARCHITECTURES["unet"].build()
+def random_network(name: str, seed: int = 3) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    network = ARCHITECTURES[name].build()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     return network.eval()
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """A small stand-in would not do: predictions are compared on the published network with random weights."""
+    return random_network("unet")
 
 
 def as_loaded(network, name: str) -> weights.LoadedNetwork:
@@ -128,19 +136,80 @@ def plain(network, image, hints, previous, size):
     return heatmaps.expectation(probability)[0].numpy(), probability
 
 
-def test_predictions_equal_the_plain_path(unet):
-    size = (128, 64)
+@pytest.mark.parametrize(("name", "size"), [("unet", (128, 64)), ("hrnet-ocr", (96, 64))])
+def test_predictions_equal_the_plain_path(name, size, unet):
+    network = unet if name == "unet" else random_network(name)
     image = (picture(size).astype(np.float32) / 127.5 - 1)[None]
-    predictor = prediction.PublishedPredictor(as_loaded(unet, "unet"), CPU)
+    predictor = prediction.PublishedPredictor(as_loaded(network, name), CPU)
     predictor.set_image(image)
     hints, last, previous = {}, None, torch.zeros(1, 68, *size)
     for step in ({}, {5: (40.2, 20.5)}, {60: (100.0, 33.0), 5: (41.0, 20.0)}, {0: (-3.0, 70.0)}):
         hints |= step
         found = predictor.predict(hints, last)
-        wanted, previous = plain(unet, image, hints, previous, size)
+        wanted, previous = plain(network, image, hints, previous, size)
         last = found.maps
         assert np.abs(found.points - wanted).max() < 0.01
         assert np.allclose(torch.sigmoid(torch.from_numpy(predictor.full_logits(found))), previous[0], atol=1e-4)
+        assert np.allclose(predictor.probability(found.maps), previous[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("unet", (132, 100)),
+        ("unet-noigg", (64, 128)),
+        ("unet-old", (76, 92)),
+        ("hrnet-ocr", (132, 100)),
+        ("hrnet-ocr-noigg", (64, 96)),
+        ("hrnet-ocr-plain", (100, 36)),
+    ],
+)
+def test_the_fast_form_equals_the_network_whose_logits_are_wide_apart(name, size):
+    """At sizes that neither halve evenly nor fill whole tiles; the last layer's weights are enlarged to logits of
+    the size that trained networks have.
+    """
+    network = random_network(name, seed=size[0])
+    last = {"unet-old": "outc.conv", "unet": "outc.aux_head.3"}.get(name.removesuffix("-noigg"), "cls_head")
+    network.get_submodule(last).weight.data *= 50
+    image, given = torch.rand(1, 3, *size) * 2 - 1, [3, 40, 67]
+    hint, previous = torch.zeros(1, 68, *size), torch.rand(1, 68, *size)
+    hint[0, given] = heatmaps.gaussian(np.random.default_rng(size[1]).uniform(0, size, (3, 2)), size)
+    with torch.inference_mode():
+        want = torch.sigmoid(network(hint, previous, image)[0])
+        fast = accelerated(network)
+        for keypoints in (given, None):  # hints of some channels, or of all
+            mixed = None
+            if ARCHITECTURES[name].interactive:
+                mixed = network.hint_fusion_layer.hintmap_encoder[0](torch.cat((hint, previous), 1))
+            fused = fast.fuse(mixed, fast.encode_image(image))
+            small = resize(hint if keypoints is None else hint[:, keypoints], fused.shape[-2:])
+            got = torch.sigmoid(resize(fast.maps(fused, small, keypoints)[0], size))
+            assert want.std() > 0.1
+            assert torch.allclose(got, want, atol=2e-4)
+            assert (heatmaps.expectation(got) - heatmaps.expectation(want)).abs().max() < 0.01
+
+
+def test_without_packed_operations_the_results_are_the_same(monkeypatch):
+    """As with a PyTorch that has no oneDNN."""
+    network, x = random_network("unet"), torch.rand(1, 64, 32, 32)
+    with torch.inference_mode():
+        packed = accelerated(network).maps(x, torch.zeros(1, 0, 32, 32), [])[0]
+        monkeypatch.setattr(packed_module, "can_pack", lambda: False)
+        monkeypatch.setattr(winograd, "can_pack", lambda: False)
+        assert torch.allclose(accelerated(network).maps(x, torch.zeros(1, 0, 32, 32), [])[0], packed, atol=1e-5)
+
+
+def test_a_residual_block_is_the_same_packed_or_not(monkeypatch):
+    torch.manual_seed(0)
+    block, x = BasicBlock(32).eval(), torch.randn(1, 32, 9, 7)
+    with torch.inference_mode():
+        want = block(x).movedim(1, -1)
+        for can_pack in (packed_module.can_pack, lambda: False):
+            monkeypatch.setattr(packed_module, "can_pack", can_pack)
+            fast = FastBasicBlock(block, Maker())
+            for _ in range(2):  # the first call packs
+                assert torch.allclose(fast(x.movedim(1, -1).clone()), want, atol=1e-5)
+            assert torch.allclose(fast(x.movedim(1, -1).contiguous()), want, atol=1e-5)
 
 
 def test_predictions_repeat_and_do_not_depend_on_what_came_before(unet):
