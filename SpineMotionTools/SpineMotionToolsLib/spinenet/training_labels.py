@@ -32,6 +32,7 @@ from SpineMotionToolsLib.spinenet.training_patches import MADE, SHIFTED_SHARE
 from SpineMotionToolsLib.spinenet.training_scans import MADE_COUNT, VALID, Subject, made_subjects
 from SpineMotionToolsLib.spinenet.vertebra_volumes import SLICES, UPPER_PERCENTILE, straightened, straightening
 
+C2 = CLASSES - 1
 TEMPERATURE = 10.0
 GRAY_STEPS = 80  # levels of stored volumes between 0 and 1; the few voxels above 3.2 are cut
 BATCH = 16
@@ -203,7 +204,10 @@ def _accuracy(network: SmallAppearance, store: VolumeStore, chosen: np.ndarray) 
 
 
 class SequenceSampler:
-    """Makes spines as the context network sees them: bodies of usual heights with uncertain appearance."""
+    """Makes spines as the context network sees them: bodies of usual heights with uncertain appearance.
+
+    Both ends are surer than what lies between: the sacrum, and C2 with its dens.
+    """
 
     def __init__(self, seed: int):
         self._rng = np.random.default_rng(seed)
@@ -214,8 +218,11 @@ class SequenceSampler:
         Some bodies are missed, some scans show the second sacral body (class of the first), some a false body.
         """
         rng = self._rng
-        bottom = 0 if rng.random() < 0.75 else int(rng.integers(1, 12))
-        top = min(CLASSES - 1, bottom + int(rng.integers(3, 10) if rng.random() < 0.6 else rng.integers(3, 24)))
+        view = rng.random()
+        bottom = 0 if view < 0.65 else int(rng.integers(1, 12) if view < 0.83 else rng.integers(8, 20))
+        top = min(C2, bottom + int(rng.integers(3, 10) if rng.random() < 0.6 else rng.integers(3, 24)))
+        if view > 0.83 and rng.random() < 0.8:  # a neck
+            top = C2
         classes = np.arange(top, bottom - 1, -1)
         if bottom == 0 and rng.random() < 0.15:
             classes = np.append(classes, 0)
@@ -232,20 +239,20 @@ class SequenceSampler:
         return context_image(outlines, probabilities, rows, 1.0)[:rows], centers.astype(int), classes
 
     def _logits(self, classes):
-        """Logits as an appearance network gives them: broad, sometimes a level off, unsure away from the sacrum."""
+        """Logits as an appearance network gives them: broad, sometimes a level off, unsure away from both ends."""
         rng = self._rng
         if not len(classes):
             return np.zeros((0, CLASSES), dtype=np.float32)
         seen = classes.astype(float)
         if rng.random() < 0.3 and classes[-1] != 0:
-            seen = seen + rng.integers(-2, 3)
+            seen = seen + (classes < C2) * rng.integers(-2, 3)
         elif rng.random() < 0.2:
-            seen = seen + (classes > 0) * rng.integers(-1, 2)
+            seen = seen + ((classes > 0) & (classes < C2)) * rng.integers(-1, 2)
         seen = seen + (rng.random(len(classes)) < 0.08) * rng.integers(-2, 3, len(classes)) * (classes > 0)
         if rng.random() < 0.25:  # a network that is sure of T11-S1 only
             seen = np.minimum(seen, 7)
         seen = np.clip(seen, 0, CLASSES - 1)
-        width = np.where(classes == 0, 0.7, 0.7 + rng.uniform(0, 2.5) * np.minimum(classes, 6) / 6)
+        width = np.where((classes == 0) | (classes == C2), 0.7, 0.7 + rng.uniform(0, 2.5) * np.minimum(classes, 6) / 6)
         height = rng.uniform(3, 12) * np.exp(rng.normal(0, 0.2, len(classes)))
         distance = (np.arange(CLASSES) - seen[:, None]) / width[:, None]
         logits = height[:, None] * np.exp(-(distance**2) / 2) - rng.uniform(0, 4)
