@@ -26,13 +26,24 @@ def test_it_is_small_and_says_what_it_is(predictor):
     assert path.with_suffix(".md").is_file()
 
 
+# The spines here are drawn from the shape model, which is wilder than patients: the model card's figures, on real
+# spines, are printed by `spinemotion keypoints evaluate --landmarks`.
 def test_it_finds_spines_and_follows_hints(predictor):
-    found = evaluation.evaluate(predictor, evaluation.phantom_samples(count=8), 5)
+    found = evaluation.evaluate(predictor, evaluation.phantom_samples(count=10), 3)
+    assert found.mre_percent[0] <= 2
+    assert found.mre_percent[3] <= 1
+    assert np.median(found.cobb_errors(0)) <= 3
+    assert np.median(found.cobb_errors(3)) <= 2
+
+
+@pytest.mark.slow
+def test_hints_help_the_other_corners_on_phantoms_of_all_degrees(predictor):
+    found = evaluation.evaluate(predictor, evaluation.phantom_samples(count=60), 5)
     assert found.mre_percent[0] <= 2
     assert found.others_reduction_percent[1] >= 15
     assert found.others_reduction_percent[5] >= 40
-    assert found.cobb_errors(0).mean() <= 3
-    assert found.cobb_errors(3).mean() <= 2
+    assert np.median(found.cobb_errors(0)) <= 3
+    assert np.median(found.cobb_errors(3)) <= 2
 
 
 def test_results_repeat_exactly_and_say_that_they_are_a_starters(predictor):

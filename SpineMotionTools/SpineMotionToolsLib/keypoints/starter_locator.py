@@ -68,9 +68,13 @@ class Locator(nn.Module):
         )
         self.fuse = convolution(64, 64)
         self.sixteenth = nn.Sequential(convolution(64, 96, stride=2), Residual(96))
+        coarse = (grid[0] // 32, grid[1] // 32)
+        # Twice, because counting takes more than one exchange: what a vertebra is follows from what its neighbors are.
         self.coarse = nn.Sequential(
-            convolution(96, 160, stride=2), GlobalContext(160, (grid[0] // 32, grid[1] // 32)), Residual(160)
-        )
+            convolution(96, 160, stride=2),
+            GlobalContext(160, coarse), Residual(160),
+            GlobalContext(160, coarse), Residual(160),
+        )  # fmt: skip
         self.to_sixteenth = nn.Conv2d(160, 96, 1)
         self.merge_sixteenth = Residual(96)
         self.to_eighth = nn.Conv2d(96, 64, 1)

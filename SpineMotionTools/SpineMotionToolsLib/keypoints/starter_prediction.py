@@ -103,8 +103,7 @@ class StarterPredictor(Predictor):
             return Prediction(points, certain, spread, maps[0].cpu().numpy())
         probability = probability.cpu().numpy()
         if hints or previous is not None:
-            spine = self._closely(probability, hints)
-            levels = self.judge.weigh(probability, spine.points, hints)
+            spine, levels = self._closely(probability, hints)
         else:
             spine, levels = self.first.spine, self.first.levels
         spread = np.sqrt((self.spread_scale * spine.spread) ** 2 + levels.variance)
@@ -135,12 +134,13 @@ class StarterPredictor(Predictor):
             maps = maps.float()
             return maps, torch.softmax(maps[0].flatten(1), -1).view(maps[0].shape)
 
-    def _closely(self, probability: np.ndarray, hints: Hints) -> Spine:
+    def _closely(self, probability: np.ndarray, hints: Hints) -> tuple[Spine, Levels]:
         """The most probable spine given the locator's maps and hints, after looking again where these move it."""
         located = decode_shape(probability, self.prior, hints).points.reshape(17, 4, 2)
         relocated = _distance(located, self.first.located.reshape(17, 4, 2)) > RELOCATED_PX
         at = np.where(relocated[:, None, None], located, self.first.looks.at)
-        return self._look(self.first.looks.copy(), self.judge.weigh(probability, at, hints).best, hints)
+        at = self.judge.weigh(probability, at, hints).best
+        return self._settle(probability, self.first.looks.copy(), at, hints)
 
     @property
     def first(self) -> First:
@@ -148,13 +148,18 @@ class StarterPredictor(Predictor):
         if self._first is None:
             probability = self._locate({}, None)[1].cpu().numpy()
             located, looks = decode_shape(probability, self.prior, {}).points, Looks.none()
-            spine = self._look(looks, located, {})
-            levels = self.judge.weigh(probability, spine.points, {})
-            if levels.changed:
-                spine = self._look(looks, levels.best, {})
-                levels = self.judge.weigh(probability, spine.points, {})
+            spine, levels = self._settle(probability, looks, located, {})
             self._first = First(located, looks, spine, levels)
         return self._first
+
+    def _settle(self, probability: np.ndarray, looks: Looks, points: np.ndarray, hints: Hints) -> tuple[Spine, Levels]:
+        """Look from `points`, and once more from where levels are likelier if they are; `looks` is changed."""
+        spine = self._look(looks, points, hints)
+        levels = self.judge.weigh(probability, spine.points, hints)
+        if levels.changed:
+            spine = self._look(looks, levels.best, hints)
+            levels = self.judge.weigh(probability, spine.points, hints)
+        return spine, levels
 
     def _look(self, looks: Looks, points: np.ndarray, hints: Hints) -> Spine:
         """Look from `points` at vertebrae that were not looked at there, as long as they move; `looks` is changed."""
