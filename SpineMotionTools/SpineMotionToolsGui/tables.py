@@ -1,6 +1,7 @@
 """Tables of results in a panel."""
 
 MOST_ROWS = 9
+NARROWEST_COLUMN_PX = 30  # Slicer's tables keep 60, which a narrow panel has no room for
 
 
 def showTable(view, tableNode):
@@ -11,6 +12,7 @@ def showTable(view, tableNode):
     rows, columns = view.verticalHeader(), view.horizontalHeader()
     rows.setVisible(False)
     rows.setDefaultSectionSize(rows.minimumSectionSize)
+    columns.minimumSectionSize = NARROWEST_COLUMN_PX
     view.resizeColumnsToContents()
     height = columns.sizeHint.height() + min(view.model().rowCount(), MOST_ROWS) * rows.defaultSectionSize
     view.setFixedHeight(height + view.horizontalScrollBar().sizeHint.height() + 2 * view.frameWidth)
