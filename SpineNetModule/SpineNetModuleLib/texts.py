@@ -41,12 +41,17 @@ def summaryText(spine):
     if spine.measurements is not None:
         for angle in spine.measurements.angles:
             lines.append(f"{html.escape(angle.name)}: {round(angle.angle_deg)}°")
-        lines += [html.escape(text) for text in findings(spine.measurements)]
+        found = findings(spine.measurements)
+        if not found:
+            found = [_("No slip of 3 mm or more, no height loss of 20 % or more.")]
+        elif spine.grades_are_demonstration:
+            found.append(_("Starter networks miss corners by 1 to 2 mm: check them before you trust a small slip."))
+        lines += [html.escape(text) for text in found]
     return "<br>".join(lines)
 
 
 def findings(measurements):
-    """Sentences on slips from 3 mm and height losses from 20 %."""
+    """Sentences on slips from 3 mm and height losses from 20 %, if there are any."""
     found = []
     for disc in measurements.discs:
         if disc.meyerding_grade:
@@ -68,7 +73,7 @@ def findings(measurements):
                     level=body.label, percent=body.height_loss_percent, kind=body.genant_type, grade=body.genant_grade
                 )
             )
-    return found or [_("No slip of 3 mm or more, no height loss of 20 % or more.")]
+    return found
 
 
 def warningsText(spine):

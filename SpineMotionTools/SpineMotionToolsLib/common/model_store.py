@@ -53,9 +53,7 @@ def model_paths(model_id: str) -> list[Path]:
         return entry.paths
     if entry.starter:
         raise WeightsError(f"The starter set {entry.title} is not whole. Install SpineMotionTools again.")
-    how = (
-        "Download it on the page SpineMotionTools" if entry.downloadable else f"Get it at {entry.source} and add it"
-    )
+    how = "Download it on the page SpineMotionTools" if entry.downloadable else f"Get it at {entry.source} and add it"
     why = "is not on this computer" if found.state == "absent" else f"is not whole ({'; '.join(found.problems)})"
     raise WeightsError(f"The model {entry.title} {why}. {how}, or choose another model.")
 

@@ -184,8 +184,7 @@ def _described(error: BaseException, task: str) -> tuple[str, str]:
         )
     if isinstance(error, MemoryError) or is_out_of_memory(error):
         return JobError.__name__, (
-            "The computer's memory ran out. "
-            "Close other programs, or choose a smaller batch size, then try again."
+            "The computer's memory ran out. Close other programs, or choose a smaller batch size, then try again."
         )
     if isinstance(error, SystemExit):
         return JobError.__name__, f"{task} ended early (exit code {error.code}). See the log, then try again."

@@ -12,8 +12,9 @@ Polygon = np.ndarray
 
 def signed_area(polygon: Polygon) -> float:
     """Half the shoelace sum; its sign tells the sense of rotation."""
-    x, y = np.asarray(polygon, dtype=float).T
-    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+    here = np.asarray(polygon, dtype=float)
+    after = np.concatenate((here[1:], here[:1]))
+    return 0.5 * float(np.dot(here[:, 0], after[:, 1]) - np.dot(here[:, 1], after[:, 0]))
 
 
 def is_simple(polygon: Polygon) -> bool:
@@ -101,7 +102,7 @@ def _triangles(quad: Polygon) -> list[np.ndarray]:
         quad = quad[::-1]
     turns = [_cross(quad[i - 1], quad[i], quad[(i + 1) % 4]) for i in range(4)]
     start = int(np.argmin(turns))  # cutting from the reflex corner, if there is one, stays inside
-    a, b, c, d = np.roll(quad, -start, axis=0)
+    a, b, c, d = np.concatenate((quad[start:], quad[:start]))
     return [np.array([a, b, c]), np.array([a, c, d])]
 
 

@@ -54,19 +54,20 @@ def resize_cubic(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 def resize_bilinear(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Bilinear resize of a float32 map, half-pixel centres, border clamped, no anti-aliasing (as PyTorch does)."""
-    return _bilinear_matrix(image.shape[0], rows) @ image @ _bilinear_matrix(image.shape[1], columns).T
+    left, right, part = _bilinear_taps(image.shape[1], columns)
+    across = image[:, left] * (1 - part) + image[:, right] * part
+    upper, lower, part = _bilinear_taps(image.shape[0], rows)
+    part = part[:, None]
+    return across[upper] * (1 - part) + across[lower] * part
 
 
 @lru_cache(maxsize=64)
-def _bilinear_matrix(n: int, m: int) -> np.ndarray:
+def _bilinear_taps(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a resize from n to m samples: both neighbours of every new sample and the second one's share (float32)."""
     scale = float(np.float32(n / m))  # PyTorch's positions are single precision, from a fused multiply-add
     source = np.maximum(((np.arange(m) + 0.5) * scale - 0.5).astype(np.float32), 0)
     low = np.minimum(source.astype(np.int64), n - 1)
-    matrix = np.zeros((m, n), dtype=np.float32)
-    fraction = source - low.astype(np.float32)
-    matrix[np.arange(m), low] += 1 - fraction
-    matrix[np.arange(m), np.minimum(low + 1, n - 1)] += fraction
-    return matrix
+    return low, np.minimum(low + 1, n - 1), source - low.astype(np.float32)
 
 
 def rotation_about(angle_rad: float, centre: tuple[float, float]) -> np.ndarray:
