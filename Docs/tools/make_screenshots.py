@@ -5,6 +5,7 @@ Each module has a function here that does what its tutorial says; so the picture
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -126,17 +127,20 @@ SCREENSHOTS = {
 
 
 def main(names: list[str]) -> None:
+    """Each picture in a process of its own: views keep nothing of the module before."""
+    if len(names) != 1:
+        for name in names or SCREENSHOTS:
+            subprocess.run([sys.executable, __file__, name], check=True)
+        return
     from Testing import headless
 
     headless.start()
     for module in ("MotionScore", "SpineNetModule", "KeypointModule", "MovementModule"):
-        if (REPOSITORY / module / f"{module}.py").exists():
-            headless.open_module(module)  # so that the start page shows its button
+        headless.open_module(module)  # so that the start page shows its button
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for name in names or SCREENSHOTS:
-        headless.start().mrmlScene().Clear(0)
-        SCREENSHOTS[name](headless)
-        print(f"{name}: done")
+    headless.start().mrmlScene().Clear(0)
+    SCREENSHOTS[names[0]](headless)
+    print(f"{names[0]}: done")
 
 
 if __name__ == "__main__":

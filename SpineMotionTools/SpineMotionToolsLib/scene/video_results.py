@@ -144,7 +144,12 @@ def _gait_rows(result: GaitResult) -> list[tuple]:
         ("clips scored", len(result.clips), None, ""),
         ("clips left out", len(result.skipped), None, ""),
         ("cadence", cadence, 0, "steps/min"),
-        ("trunk inclination, forward +", lean, 1, "deg"),
+        (
+            "trunk inclination, forward +",
+            "needs body points" if lean is None else lean,
+            1,
+            "" if lean is None else "deg",
+        ),
     ]
 
 
