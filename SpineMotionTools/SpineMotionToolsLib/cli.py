@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import SpineMotionToolsLib
 from SpineMotionToolsLib.common.console import use_utf8
 from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
+from SpineMotionToolsLib.common.processes import ONE_BLAS_THREAD
 
 DONE, FAULT, NOT_POSSIBLE, SOME_SKIPPED, STOPPED = 0, 1, 2, 3, 130
 
@@ -38,6 +39,8 @@ ROOMS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     use_utf8()
+    for name, value in ONE_BLAS_THREAD.items():  # NumPy, imported later, reads it
+        os.environ.setdefault(name, value)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = bool(os.environ.get("SPINEMOTION_DEBUG"))
     try:
