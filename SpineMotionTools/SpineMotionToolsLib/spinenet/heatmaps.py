@@ -55,9 +55,15 @@ def components(heat_map: np.ndarray, threshold: float) -> tuple[np.ndarray, np.n
 
     Sorted by component, then by value from the highest, then in raster order.
     """
-    labels, _ = ndimage.label(heat_map > threshold)
-    inside = np.flatnonzero(labels)
-    owner, values = labels.ravel()[inside], heat_map.ravel()[inside]
+    above = heat_map > threshold
+    rows, columns = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
+    if not len(rows):
+        return np.zeros(0, np.int32), np.zeros(0, heat_map.dtype), np.zeros(0, np.int64)
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # a spine is a narrow part of its picture
+    labels, _ = ndimage.label(above[box])
+    row, column = np.nonzero(labels)
+    owner, values = labels[row, column], heat_map[box][row, column]
+    inside = (row + rows[0]) * heat_map.shape[1] + column + columns[0]
     order = np.lexsort((inside, -values, owner))
     return owner[order], values[order], inside[order]
 
