@@ -32,6 +32,9 @@ STRIDE = 8
 PEAK_THRESHOLD = 0.1
 FIELD_THRESHOLD = 0.05
 SMOOTHING_SIGMA_PX = 3.0
+OVERSHOOT = 0.4453125
+"""A bicubic step along both axes leaves the range of the values it reads by at most this share of it: weights sum to 1,
+negative ones to -0.1875 an axis, and (1 + 2 * 0.1875)**2 = 1 + 2 * 0.4453."""
 
 Network = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """(1,3,h,w) float32 -> (limb fields (38,h/8,w/8), joint maps (19,h/8,w/8))."""
@@ -107,10 +110,16 @@ class Enlarged:
             cubic_taps(scaled, full, scaled / full, *span) for scaled, full, span in zip(self.scaled, self.size, spans)
         ]
         inner = [(int(taps[0].min()), int(taps[0].max()) + 1) for taps in second]
-        first = [cubic_taps(side, side * STRIDE, 1 / STRIDE, *span) for side, span in zip(grid.shape, inner)]
-        picture = cubic_along(cubic_along(grid.astype(np.float32), *first[1], axis=1), *first[0], axis=0)
+        picture = self._enlarged_once(grid, *inner)
         rows, columns = ((taps[0] - start, taps[1]) for taps, (start, _) in zip(second, inner))
         return cubic_along(cubic_along(picture, *columns, axis=1), *rows, axis=0)
+
+    def _enlarged_once(self, grid: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+        """Rows and columns (start, stop) of one map after the first step, at the size of the scaled picture."""
+        down, across = (
+            cubic_taps(side, side * STRIDE, 1 / STRIDE, *span) for side, span in zip(grid.shape, (rows, columns))
+        )
+        return cubic_along(cubic_along(grid.astype(np.float32), *across, axis=1), *down, axis=0)
 
     def peaks(self, grid: np.ndarray) -> np.ndarray:
         """(n,3) x, y and map value of the local maxima of the smoothed map above 0.1, row by row."""
@@ -133,25 +142,21 @@ class Enlarged:
 
     def _regions(self, grid: np.ndarray) -> list[tuple[int, int, int, int]]:
         """Parts of the picture (top, bottom, left, right) without overlap that hold every pixel that can exceed 0.1."""
-        from scipy.ndimage import binary_dilation, find_objects, label
+        from scipy.ndimage import find_objects, label, maximum_filter, minimum_filter
 
-        # Two bicubic steps enlarge a value by less than 3.6 (1.375 to the power of 4).
-        strong = np.abs(grid) > PEAK_THRESHOLD / 3.6
-        smoothing = int(np.ceil((4 * SMOOTHING_SIGMA_PX + 1) * self.scaled[0] / self.size[0] / STRIDE))
-        near = binary_dilation(strong, np.ones((3, 3)), iterations=3 + smoothing)
-        boxes = find_objects(label(near, np.ones((3, 3)))[0])
-        if not boxes:
-            return []
-        boxes = _joined([(s[0].start, s[0].stop, s[1].start, s[1].stop) for s in boxes])
-        return [self._to_picture(box, grid.shape) for box in boxes]
+        scaled = self._enlarged_once(grid, (0, self.scaled[0]), (0, self.scaled[1]))
+        # What a smoothed pixel is made of: the smoothing's reach, then the four taps of the second step.
+        reach = int(np.ceil((4 * SMOOTHING_SIGMA_PX + 1) * max(np.divide(self.scaled, self.size)))) + 3
+        lowest, highest = (extreme(scaled, 2 * reach + 1) for extreme in (minimum_filter, maximum_filter))
+        can_exceed = highest + OVERSHOOT * (highest - lowest) > 0.999 * PEAK_THRESHOLD
+        boxes = find_objects(label(can_exceed, np.ones((3, 3)))[0])
+        boxes = _joined([(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in boxes])
+        return [self._to_picture(box) for box in boxes]
 
-    def _to_picture(self, box: tuple[int, int, int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    def _to_picture(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         edges = []
-        for axis in (0, 1):
-            start, stop = box[2 * axis], box[2 * axis + 1]
-            per_cell = STRIDE * self.size[axis] / self.scaled[axis]
-            edges.append(0 if start == 0 else int(start * per_cell))
-            edges.append(self.size[axis] if stop >= shape[axis] else min(int(stop * per_cell), self.size[axis]))
+        for full, scaled, start, stop in zip(self.size, self.scaled, box[::2], box[1::2]):
+            edges += [int(start * full / scaled), full if stop >= scaled else int(stop * full / scaled)]
         return tuple(edges)
 
     def at(self, grids: np.ndarray, points: np.ndarray) -> np.ndarray:
