@@ -8,7 +8,8 @@ so the result is identical by construction, not by luck.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,10 @@ from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.motion.slices import (
     CENTER,
     FLAT,
+    INPUT_PX,
     SIDE,
     as_real,
     integer_unit,
-    resize,
     square_pads,
     stretch,
     stretch_terms,
@@ -39,6 +40,8 @@ SMOOTHING_ERROR = 16 * ROUNDING
 STRIP_VALUES = 1 << 16
 CHUNK = 1 << 16
 CANDIDATES = 64
+THREADS = 4
+"""Slices prepared at a time, so that the networks of a machine with many cores need not wait."""
 
 ReadSlice = Callable[[int], np.ndarray]
 """Gives the stored values (y, x) of one slice."""
@@ -67,42 +70,21 @@ class SlicePreparer:
         self.replaced = 0
         """Voxels that were NaN or infinite."""
 
+    def images(self, indices: Sequence[int]) -> np.ndarray:
+        """Network inputs (n, 512, 512) uint8, rows along X. Voxels are read in order, slices computed in threads."""
+        images: list[np.ndarray] = []
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="motion-slice") as pool:
+            for start in range(0, len(indices), THREADS):  # no more voxels in memory than are worked on
+                images += pool.map(_image, [self._neighbourhood(z) for z in indices[start : start + THREADS]])
+        return np.stack(images)
+
     def image(self, z: int) -> np.ndarray:
         """Network input (512, 512) uint8 of slice z, rows along X."""
-        return resize(self.gray8(z))
+        return _image(self._neighbourhood(z))
 
     def gray8(self, z: int) -> np.ndarray:
         """The padded 8-bit square of slice z, rows along X."""
-        below, center, above = planes = self._neighbourhood(z)
-        height, width = center.values.shape
-        size, left, _, top, _ = square_pads(width, height)
-        square = np.zeros((size, size), dtype=np.uint8)
-        inner = square[top : top + height, left : left + width]
-
-        exact = _ExactSlice([plane.values for plane in planes])
-        largest = max(max(abs(plane.low), abs(plane.high)) for plane in planes)
-        smoothed, fast_low, fast_high = _smooth_fast(below.fast, center.fast, above.fast)
-        # The fast sums are not normalised: `unit` turns them into what the exact path has.
-        unit = SIDE**3 * exact.unit
-        error = SMOOTHING_ERROR * largest * exact.unit
-        low = exact.extreme(smoothed, fast_low + 2 * error / unit, min(p.low for p in planes), lowest=True)
-        high = exact.extreme(smoothed, fast_high - 2 * error / unit, max(p.high for p in planes), lowest=False)
-        if size > min(height, width):
-            low, high = min(low, 0.0), max(high, 0.0)
-        if high - low <= FLAT:
-            return square
-        scale, shift = stretch_terms(low, high)
-        if size > min(height, width):
-            square[:] = stretch(np.zeros(1), scale, shift)
-        # Error of a level: of smoothing, of the exact path's rounding to float32, and of this arithmetic.
-        tolerance = 1.1 * (
-            float(scale) * (error + ROUNDING * largest * exact.unit) + ROUNDING * (4 * 256 + 2 * abs(float(shift)))
-        )
-        close = _stretch_fast(smoothed, np.float32(float(scale) * unit), shift, tolerance, inner)
-        for start in range(0, len(close), CHUNK):
-            rows, columns = np.divmod(close[start : start + CHUNK], width)
-            inner[rows, columns] = stretch(exact.at(rows, columns), scale, shift)
-        return square.T
+        return _gray8(self._neighbourhood(z)).T
 
     def _neighbourhood(self, z: int) -> list[_Plane]:
         wanted = [max(z - 1, 0), z, min(z + 1, self._depth - 1)]
@@ -139,6 +121,50 @@ class SlicePreparer:
         return np.where(finite, values, values[finite].min() if finite.any() else 0).astype(values.dtype)
 
 
+def _image(planes: list[_Plane]) -> np.ndarray:
+    """`slices.resize` of a slice and its neighbours. As its memory lies along Y, rows are shrunk before columns."""
+    from PIL import Image
+
+    square = Image.fromarray(_gray8(planes))
+    for size in ((square.width, INPUT_PX), (INPUT_PX, INPUT_PX)):
+        square = square.resize(size, Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(square).T)
+
+
+def _gray8(planes: list[_Plane]) -> np.ndarray:
+    """The padded 8-bit square (y, x) of the middle one of three neighbouring planes."""
+    below, center, above = planes
+    height, width = center.values.shape
+    size, left, _, top, _ = square_pads(width, height)
+    square = np.zeros((size, size), dtype=np.uint8)
+    inner = square[top : top + height, left : left + width]
+
+    exact = _ExactSlice([plane.values for plane in planes])
+    largest = max(max(abs(plane.low), abs(plane.high)) for plane in planes)
+    smoothed, lows, highs = _smooth_fast(below.fast, center.fast, above.fast)
+    # The fast sums are not normalised: `unit` turns them into what the exact path has.
+    unit = SIDE**3 * exact.unit
+    error = SMOOTHING_ERROR * largest * exact.unit
+    low = exact.extreme(smoothed, lows, 2 * error / unit, min(p.low for p in planes), lowest=True)
+    high = exact.extreme(smoothed, highs, 2 * error / unit, max(p.high for p in planes), lowest=False)
+    if size > min(height, width):
+        low, high = min(low, 0.0), max(high, 0.0)
+    if high - low <= FLAT:
+        return square
+    scale, shift = stretch_terms(low, high)
+    if size > min(height, width):
+        square[:] = stretch(np.zeros(1), scale, shift)
+    # Error of a level: of smoothing, of the exact path's rounding to float32, and of this arithmetic.
+    tolerance = 1.1 * (
+        float(scale) * (error + ROUNDING * largest * exact.unit) + ROUNDING * (4 * 256 + 2 * abs(float(shift)))
+    )
+    close = _stretch_fast(smoothed, np.float32(float(scale) * unit), shift, tolerance, inner)
+    for start in range(0, len(close), CHUNK):
+        rows, columns = np.divmod(close[start : start + CHUNK], width)
+        inner[rows, columns] = stretch(exact.at(rows, columns), scale, shift)
+    return square
+
+
 class _ExactSlice:
     """Single pixels of a smoothed slice, by the arithmetic of `slices.smooth`."""
 
@@ -165,35 +191,48 @@ class _ExactSlice:
             result = self._taps([result] * 3)
         return float(result[0])
 
-    def extreme(self, smoothed: np.ndarray, border: float, voxel: float, lowest: bool) -> float:
-        """The exact minimum (or maximum) of the slice, from the fast one: only pixels beyond `border` can hold it."""
-        beyond = np.flatnonzero(smoothed <= border if lowest else smoothed >= border)
-        pick = np.min if lowest else np.max
+    def extreme(
+        self, smoothed: np.ndarray, strips: dict[int, float], margin: float, voxel: float, lowest: bool
+    ) -> float:
+        """The exact minimum (or maximum) of the slice: only pixels within `margin` of the fast one can hold it.
+
+        `strips` holds the fast extreme of each strip of rows by its first row; `voxel` is the extreme before smoothing.
+        """
+        pick, within = (np.min, np.less_equal) if lowest else (np.max, np.greater_equal)
+        border = float(pick(list(strips.values()))) + (margin if lowest else -margin)
         # All steps are monotone, so nothing passes what a neighbourhood full of the extreme voxel becomes.
         limit = self.constant(voxel)
-        best = self._exact(beyond[:CANDIDATES], pick)
-        if best != limit and len(beyond) > CANDIDATES:
-            rest = range(CANDIDATES, len(beyond), CHUNK)
-            best = pick([best, *(self._exact(beyond[start : start + CHUNK], pick) for start in rest)])
-        return float(best)
-
-    def _exact(self, positions: np.ndarray, pick: Callable) -> float:
-        return float(pick(self.at(*np.divmod(positions, self._planes[1].shape[1]))))
+        found: list[float] = []
+        for start, end in zip(strips, [*strips, len(smoothed)][1:]):
+            if not within(strips[start], border):
+                continue
+            rows, columns = np.nonzero(within(smoothed[start:end], border))
+            for some in (slice(CANDIDATES), slice(CANDIDATES, None)):
+                if rows[some].size:
+                    found.append(float(pick(self.at(rows[some] + start, columns[some]))))
+                if limit in found:
+                    return limit
+        return pick(found)
 
     def _taps(self, values: list[np.ndarray]) -> np.ndarray:
         before, center, after = (value.astype(np.float64, copy=False) for value in values)
         return taps(before, center, after).astype(self._real, copy=False)
 
 
-def _smooth_fast(below: np.ndarray, center: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Smoothed slice / SIDE^3 in float32, its minimum and maximum; axes in another order than the exact path."""
+def _smooth_fast(
+    below: np.ndarray, center: np.ndarray, above: np.ndarray
+) -> tuple[np.ndarray, dict[int, float], dict[int, float]]:
+    """Smoothed slice / SIDE^3 in float32, and the minimum and maximum of each strip by its first row.
+
+    Axes in another order than the exact path.
+    """
     height, width = center.shape
     ratio = np.float32(CENTER / SIDE)
     smoothed = np.empty((height, width), dtype=np.float32)
     strip = max(8, STRIP_VALUES // width)
     along_z = np.empty((strip + 2, width), dtype=np.float32)
     along_y = np.empty((strip, width), dtype=np.float32)
-    low, high = np.inf, -np.inf
+    lows, highs = {}, {}
     for start in range(0, height, strip):
         end = min(start + strip, height)
         first, last = max(start - 1, 0), min(end + 1, height)
@@ -216,8 +255,8 @@ def _smooth_fast(below: np.ndarray, center: np.ndarray, above: np.ndarray) -> tu
         x[:, 0] += y[:, 0]
         x[:, :-1] += y[:, 1:]
         x[:, -1] += y[:, -1]
-        low, high = min(low, float(x.min())), max(high, float(x.max()))
-    return smoothed, low, high
+        lows[start], highs[start] = float(x.min()), float(x.max())
+    return smoothed, lows, highs
 
 
 def _stretch_fast(

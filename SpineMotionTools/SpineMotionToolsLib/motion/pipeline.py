@@ -264,13 +264,10 @@ def score_slices(
     """(M, n, 5) float32 probabilities of the slices `indices`, and warnings; slices are prepared ahead in a thread."""
     preparer = SlicePreparer(scan.read_slice, scan.depth, replace_nan)
 
-    def prepared(batch: list[int]) -> np.ndarray:
-        return np.stack([preparer.image(z) for z in batch])
-
     batches = [indices[i : i + scorer.batch_size].tolist() for i in range(0, len(indices), scorer.batch_size)]
     parts, constant, done = [], [], 0
     progress(0, len(indices), "reading")
-    for batch, images in zip(batches, ahead(prepared, batches)):
+    for batch, images in zip(batches, ahead(preparer.images, batches)):
         parts.append(scorer.score(images))
         constant += [z for z, image in zip(batch, images) if image.min() == image.max()]
         done += len(batch)

@@ -187,7 +187,7 @@ def _store_slices(
     made_from["crop"] = list(made_from["crop"]) if made_from["crop"] else None
     if labels and not (path.exists() and read_record(path.with_suffix(".json")) == made_from):
         preparer = SlicePreparer(scan.read_slice, scan.depth)
-        images = np.stack([preparer.image(z) for z in slices])
+        images = preparer.images(slices)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
