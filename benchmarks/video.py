@@ -144,7 +144,7 @@ def long_infant(options: argparse.Namespace) -> Rows:
     from SpineMotionToolsLib.phantoms.infant import infant_video
 
     def drawn():
-        return infant_video(9001, "writhing", seconds=LOOP_S, size_px=(1920, 1080)).video
+        return infant_video(9002, "fidgety", seconds=LOOP_S, size_px=(1920, 1080)).video
 
     return long_video(options, "movements", "chunks", drawn)
 
