@@ -40,36 +40,38 @@ class Product:
 
 class Convolution(nn.Module):
     """A convolution of maps (n, [depth,] rows, columns, channels), plus bias, activated; several maps are joined along
-    the channels. Packed in two dimensions and float32.
+    the channels. Packed in two dimensions.
     """
 
     def __init__(
         self,
         weight: Tensor,
-        bias: Tensor,
-        stride: tuple[int, ...],
-        padding: tuple[int, ...],
+        bias: Tensor | None,
+        stride: tuple[int, ...] = (1, 1),
+        padding: tuple[int, ...] = (0, 0),
         slope: float | None = 0.0,
         bf16: bool = False,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.flat, self.dtype = weight.ndim == 4, torch.bfloat16 if bf16 else torch.float32
         layout = torch.channels_last if self.flat else torch.channels_last_3d
-        self.weight, self.bias = weight.detach().to(self.dtype, memory_format=layout), bias.detach().to(self.dtype)
-        self.stride, self.padding, self.slope = stride, padding, slope
-        self.can_pack, self.packed = self.flat and not bf16 and can_pack(), False
+        self.weight = weight.detach().to(self.dtype, memory_format=layout)
+        self.bias = None if bias is None else bias.detach().to(self.dtype)
+        self.stride, self.padding, self.groups, self.slope = stride, padding, groups, slope
+        self.can_pack, self.packed = self.flat and can_pack(), False
 
     def forward(self, *parts: Tensor) -> Tensor:
         x = self._ready(*parts)
         if not self.can_pack:
             return activate_(self._plain(x), self.slope)
-        after = _activation(self.slope)
-        return torch.ops.mkldnn._convolution_pointwise(x, *self._packed(x), *after).movedim(1, -1)
+        x, after = x.to(self.dtype), _activation(self.slope)
+        return torch.ops.mkldnn._convolution_pointwise(x, *self._packed(x), *after).float().movedim(1, -1)
 
     def add_to_(self, total: Tensor, x: Tensor) -> Tensor:
         """`total` plus the convolution, ReLU done, written over `total`: the end of a residual block."""
         x = self._ready(x)
-        if not (self.can_pack and total.is_contiguous()):
+        if not (self.can_pack and self.dtype == torch.float32 and total.is_contiguous()):
             return total.add_(self._plain(x)).relu_()
         add = torch.ops.mkldnn._convolution_pointwise_.binary
         add(total.movedim(-1, 1), x, *self._packed(x), "add", 1.0, "relu", [], "")
@@ -80,11 +82,12 @@ class Convolution(nn.Module):
 
     def _plain(self, x: Tensor) -> Tensor:
         convolve = functional.conv2d if self.flat else functional.conv3d
-        return convolve(x.to(self.dtype), self.weight, self.bias, self.stride, self.padding).float().movedim(1, -1)
+        result = convolve(x.to(self.dtype), self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+        return result.float().movedim(1, -1)
 
     def _packed(self, x: Tensor) -> tuple:
         """Weight, bias and shape, packed for the size met first, which for a picture's network is the only one."""
-        shape = self.padding, self.stride, (1, 1), 1
+        shape = self.padding, self.stride, (1, 1), self.groups
         if not self.packed:
             self.weight = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *shape, list(x.shape))
             self.packed = True

@@ -2,9 +2,10 @@
 
 F(4x4, 3x3) makes a tile of 4 x 4 outputs with 36 products a channel pair instead of 144; F(2x2, 3x3) makes 2 x 2
 outputs with 16 instead of 36 and suits small maps (Lavin and Gray, CVPR 2016). Input and output transforms are matrix
-products, so that all the work runs in the matrix library, in chunks that fit the processor's cache. With `bf16` the
-channel sums read bfloat16 numbers and everything else stays float32: twice as fast where the processor has such
-instructions. The interpolation points 0, +-0.65, +-1.5 keep the rounding of F(4x4) five times nearer to direct
+products; the channel sums, one matrix for each place in a tile, are one convolution with as many groups, which oneDNN
+runs near the processor's limit and which sums over depth on the way. All goes in chunks that fit the processor's cache.
+With `bf16` the channel sums read bfloat16 numbers and everything else stays float32: twice as fast where the processor
+has such instructions. The interpolation points 0, +-0.65, +-1.5 keep the rounding of F(4x4) five times nearer to direct
 convolution than the usual 0, +-1, +-2.
 
 Maps are "channels last": (n, rows, columns, channels), with depth before rows in three dimensions.
@@ -20,13 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from SpineMotionToolsLib.common.packed import Product, activate_, can_pack
+from SpineMotionToolsLib.common.packed import Convolution, activate_
 
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.65, -0.65, 1.5, -1.5)}
-CHUNK_BYTES = 1 << 20
-FEWEST_TILES = 96
+CHUNK_BYTES = 5 << 18
+FEWEST_TILES = 56
 LARGE_FILTERS_BYTES, TILES_FOR_LARGE_FILTERS = 8 << 20, 256
-PACKED_FROM_CHANNELS = 512
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,12 @@ def transforms(tile: int) -> Transforms:
 
 
 def transform_filters(weight: Tensor, tile: int) -> Tensor:
-    """Filters (out, in, [depth,] 3, 3) -> float32 ([depth,] reach^2, in, out)."""
+    """Filters (out, in, [depth,] 3, 3) -> float32 (reach^2 * out, in, depth or 1, 1) for a grouped convolution."""
     by = transforms(tile)
     planes = weight.detach().float().unsqueeze(2) if weight.ndim == 4 else weight.detach().float()
     out, channels, depth = planes.shape[:3]
-    taps = planes.permute(2, 3, 4, 1, 0).reshape(depth, 9, channels * out)
-    result = torch.matmul(by.filters, taps).view(depth, by.reach**2, channels, out)
-    return result[0] if weight.ndim == 4 else result
+    taps = planes.permute(3, 4, 0, 1, 2).reshape(9, -1)
+    return torch.mm(by.filters, taps).view(by.reach**2 * out, channels, depth, 1)
 
 
 class WinogradConv(nn.Module):
@@ -84,33 +83,31 @@ class WinogradConv(nn.Module):
     ) -> None:
         super().__init__()
         self.kept: dict[str, Tensor] = {} if workspace is None else workspace
-        self.by, self.slope = transforms(tile), slope
-        self.dtype = torch.bfloat16 if bf16 else torch.float32
-        filters = transform_filters(weight, tile).to(self.dtype)
+        self.by, self.slope, self.flat = transforms(tile), slope, weight.ndim == 4
         self.bias = bias.detach().float().clone()
-        self.channels, self.out = filters.shape[-2:]
+        self.out, self.channels = weight.shape[:2]
+        filters = transform_filters(weight, tile)
         self.large = filters.numel() * 4 > LARGE_FILTERS_BYTES
-        packed = weight.ndim == 4 and not bf16 and self.channels >= PACKED_FROM_CHANNELS and can_pack()
-        self.products = [Product(matrix) for matrix in filters] if packed else []
-        self.filters = None if packed else filters  # both would take hundreds of megabytes
+        padding = (filters.shape[2] // 2, 0)
+        self.products = Convolution(filters, None, padding=padding, slope=None, bf16=bf16, groups=self.by.reach**2)
 
     def forward(self, *parts: Tensor) -> Tensor:
         """One or more maps (n, [d,] h, w, c_i), joined along the channels -> (n, [d,] h, w, out)."""
-        tile, flat = self.by.tile, parts[0].ndim == 4
+        tile = self.by.tile
         n, (h, w) = parts[0].shape[0], parts[0].shape[-3:-1]
-        depth = 1 if flat else parts[0].shape[1]
+        depth = 1 if self.flat else parts[0].shape[1]
         rows, columns = -(-h // tile), -(-w // tile)
         channels, out = self.channels, self.out
         padded = self._padded(parts, (n, depth, tile * rows + 2, tile * columns + 2, channels))
         s, reach = padded.stride(), self.by.reach
         tiles = padded.as_strided(
-            (reach, reach, n, depth, rows, columns, channels), (s[2], s[3], s[0], s[1], tile * s[2], tile * s[3], 1)
+            (n, depth, rows, columns, reach, reach, channels), (s[0], s[1], tile * s[2], tile * s[3], s[2], s[3], 1)
         )
         result = self._keep("result", (n, depth, rows, tile, columns, tile, out))
         for images, strip in self._chunks(n, depth, rows, columns):
-            self._convolve(tiles[:, :, images, :, strip], result[images, :, strip])
+            self._convolve(tiles[images, :, strip], result[images, :, strip])
         result = result.view(n, depth, tile * rows, tile * columns, out)[:, :, :h, :w]
-        return result[:, 0] if flat else result
+        return result[:, 0] if self.flat else result
 
     def add_to_(self, total: Tensor, x: Tensor) -> Tensor:
         """`total` plus the convolution, ReLU done, written over `total`: the end of a residual block."""
@@ -138,50 +135,28 @@ class WinogradConv(nn.Module):
         if wanted >= depth * rows * columns:
             step = wanted // (depth * rows * columns)
             return [(slice(i, i + step), slice(0, rows)) for i in range(0, n, step)]
-        step = max(1, wanted // (depth * columns))
+        parts = -(-depth * rows * columns // wanted)
+        step = -(-rows // parts)  # parts of nearly equal size
         return [(slice(i, i + 1), slice(r, r + step)) for i in range(n) for r in range(0, rows, step)]
 
     def _convolve(self, tiles: Tensor, result: Tensor) -> None:
-        """Tiles (reach, reach, n, d, rows, columns, channels) -> result (n, d, rows, tile, columns, tile, out)."""
-        _, _, n, depth, rows, columns, channels = tiles.shape
-        tile, squared, out = self.by.tile, self.by.reach**2, self.out
-        count = n * depth * rows * columns
-        gathered = self._keep("gathered", tuple(tiles.shape))
-        gathered.copy_(tiles)
-        inputs = self._keep("inputs", (squared, count * channels))
-        torch.mm(self.by.inputs, gathered.view(squared, -1), out=inputs)
-        inputs = self._as("rounded", inputs, self.dtype)
-        products = self._keep("products", (squared, count, out), self.dtype)
-        if self.products:
-            each = inputs.view(squared, count, channels)
-            torch.stack([product(rows) for product, rows in zip(self.products, each)], out=products)
-        elif self.filters.ndim == 3:
-            torch.bmm(inputs.view(squared, count, channels), self.filters, out=products)
-        else:
-            self._over_depth(inputs.view(squared, n, depth, rows * columns, channels), products)
-        products = self._as("widened", products.view(squared, -1), torch.float32)
-        outputs = self._keep("outputs", (tile * tile, count * out))
-        torch.mm(self.by.outputs, products, out=outputs)
-        outputs = outputs.view(tile, tile, n, depth, rows, columns, out).permute(2, 3, 4, 0, 5, 1, 6)
+        """Tiles (n, d, rows, columns, reach, reach, channels) -> result (n, d, rows, tile, columns, tile, out)."""
+        n, depth, rows, columns, reach, _, channels = tiles.shape
+        tile, count = self.by.tile, n * depth * rows * columns
+        gathered = self._keep("gathered", tuple(tiles.shape)).copy_(tiles)
+        inputs = self._keep("inputs", (count, reach**2, channels))
+        torch.bmm(self.by.inputs.expand(count, -1, -1), gathered.view(inputs.shape), out=inputs)
+        places = (1, count, 1) if self.flat else (n, depth, rows * columns)
+        products = self.products(inputs.view(*places, -1)).reshape(count, reach**2, -1)
+        outputs = self._keep("outputs", (count, tile**2, self.out))
+        torch.bmm(self.by.outputs.expand(count, -1, -1), products, out=outputs)
+        outputs = outputs.view(n, depth, rows, columns, tile, tile, -1).transpose(3, 4)
         torch.add(outputs, self.bias, out=result)
         activate_(result, self.slope)
 
-    def _over_depth(self, inputs: Tensor, products: Tensor) -> None:
-        """Sum the three filter planes over depth, with zeros before the first and after the last slice."""
-        squared, n, depth, tiles, channels = inputs.shape
-        products = products.view(squared, n, depth, tiles, -1)
-        for i in range(n):
-            torch.bmm(inputs[:, i].flatten(1, 2), self.filters[1], out=products[:, i].flatten(1, 2))
-            if depth > 1:
-                products[:, i, 1:].flatten(1, 2).baddbmm_(inputs[:, i, :-1].flatten(1, 2), self.filters[0])
-                products[:, i, :-1].flatten(1, 2).baddbmm_(inputs[:, i, 1:].flatten(1, 2), self.filters[2])
-
-    def _as(self, name: str, values: Tensor, dtype: torch.dtype) -> Tensor:
-        return values if values.dtype == dtype else self._keep(name, tuple(values.shape), dtype).copy_(values)
-
-    def _keep(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    def _keep(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Working memory of this shape, kept for the next call: fresh memory costs more than the arithmetic saves."""
         held = self.kept.get(name)
         if held is None or held.numel() < prod(shape):
-            held = self.kept[name] = torch.empty(prod(shape), dtype=dtype)
+            held = self.kept[name] = torch.empty(prod(shape))
         return held[: prod(shape)].view(shape)
