@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from SpineMotionToolsLib.common import packed as packed_module
-from SpineMotionToolsLib.common import winograd
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError, WeightsError
 from SpineMotionToolsLib.common.fast_layers import FastBasicBlock, Maker
@@ -195,7 +194,6 @@ def test_without_packed_operations_the_results_are_the_same(monkeypatch):
     with torch.inference_mode():
         packed = accelerated(network).maps(x, torch.zeros(1, 0, 32, 32), [])[0]
         monkeypatch.setattr(packed_module, "can_pack", lambda: False)
-        monkeypatch.setattr(winograd, "can_pack", lambda: False)
         assert torch.allclose(accelerated(network).maps(x, torch.zeros(1, 0, 32, 32), [])[0], packed, atol=1e-5)
 
 

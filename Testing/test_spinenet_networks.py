@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from SpineMotionToolsLib.common import packed, winograd
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError, WeightsError
 from SpineMotionToolsLib.common.fast_layers import Maker
@@ -28,9 +29,19 @@ def test_state_dict_equals_the_contract(part):
     assert {name: tuple(value.shape) for name, value in state.items()} == {n: s.shape for n, s in contract.items()}
 
 
+@pytest.fixture(params=["packed", "plain"])
+def products(request, monkeypatch):
+    """Convolutions by oneDNN's packed operations, and as with a PyTorch that has none."""
+    if request.param == "plain":
+        monkeypatch.setattr(packed, "can_pack", lambda: False)
+
+
+@pytest.mark.parametrize("fewest_tiles", [1, 1000], ids=["in parts", "at once"])
 @pytest.mark.parametrize("tile", [2, 4])
 @pytest.mark.parametrize("shape", [(3, 7, 7), (1, 12, 9), (2, 30, 17)])
-def test_winograd_equals_direct_convolution(tile, shape):
+def test_winograd_equals_direct_convolution(tile, shape, fewest_tiles, products, monkeypatch):
+    monkeypatch.setattr(winograd, "FEWEST_TILES", fewest_tiles)
+    monkeypatch.setattr(winograd, "CHUNK_BYTES", 0)
     n, h, w = shape
     conv = nn.Conv2d(20, 12, 3, padding=1)
     x = torch.randn(n, 20, h, w)
@@ -43,13 +54,18 @@ def test_winograd_equals_direct_convolution(tile, shape):
             assert torch.allclose(got, want, atol=2e-5)
 
 
-def test_winograd_in_depth_and_after_another_size():
+@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 2e-5), (True, 0.1)])
+@pytest.mark.parametrize("fewest_tiles", [1, 1000], ids=["in parts", "at once"])
+def test_winograd_in_depth_and_after_another_size(fewest_tiles, bf16, tolerance, products, monkeypatch):
+    monkeypatch.setattr(winograd, "FEWEST_TILES", fewest_tiles)
+    monkeypatch.setattr(winograd, "CHUNK_BYTES", 0)
+    torch.manual_seed(0)
     conv = nn.Conv3d(8, 6, 3, padding=1)
     with torch.no_grad():
-        fast = WinogradConv(conv.weight, conv.bias, slope=None)
+        fast = WinogradConv(conv.weight, conv.bias, slope=None, bf16=bf16)
         for shape in ((2, 8, 5, 9, 13), (1, 8, 1, 12, 10), (2, 8, 5, 9, 13), (2, 8, 5, 10, 14)):
             x = torch.randn(shape)
-            assert torch.allclose(fast(x.movedim(1, -1)).movedim(-1, 1), conv(x), atol=2e-5)
+            assert torch.allclose(fast(x.movedim(1, -1)).movedim(-1, 1), conv(x), atol=tolerance)
 
 
 def test_fast_up_block_equals_the_plain_one():

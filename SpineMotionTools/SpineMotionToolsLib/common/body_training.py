@@ -51,10 +51,11 @@ def train(
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> BodyNetwork:
-    """A network trained on samples 0, 1, 2, ... (each seen once) of one picture size; one line every 50 steps.
+    """A network trained on samples 0, 1, 2, ... (each seen once); one line every 50 steps.
 
-    While it trains, every hidden layer is batch-normalized, which is folded into the convolutions at the end: the
-    layers stay the published ones and learn much faster. In bfloat16 where the processor is fast at it.
+    Narrower pictures of a batch are padded at the right. While the network trains, every hidden layer is
+    batch-normalized, which is folded into the convolutions at the end: the layers stay the published ones and learn
+    much faster. In bfloat16 where the processor is fast at it.
     """
     torch.manual_seed(seed)
     network = BodyNetwork(stages, width)
@@ -65,16 +66,13 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
     total = 0.0
     for step in range(steps):
-        pictures, fields, maps = [], [], []
-        for k in range(batch):
-            picture, joints = sample(step * batch + k)
-            tensor = prepare(picture)[0]
-            grid = (tensor.shape[1] // STRIDE, tensor.shape[2] // STRIDE)
-            field, joint_map = targets(joints, picture.shape[0], grid)
-            pictures.append(tensor)
-            fields.append(field)
-            maps.append(joint_map)
-        wanted = [torch.from_numpy(np.stack(part)) for part in (fields, maps)]
+        seen = [sample(number) for number in range(step * batch, (step + 1) * batch)]
+        pictures = [prepare(picture)[0] for picture, _ in seen]
+        widest = max(picture.shape[2] for picture in pictures)
+        pictures = [np.pad(picture, ((0, 0), (0, 0), (0, widest - picture.shape[2]))) for picture in pictures]
+        grid = (pictures[0].shape[1] // STRIDE, widest // STRIDE)
+        aims = [targets(joints, picture.shape[0], grid) for picture, joints in seen]
+        wanted = [torch.from_numpy(np.stack(part)) for part in zip(*aims)]
         loss = torch.zeros(())
         pixels = torch.from_numpy(np.stack(pictures)).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):

@@ -24,19 +24,30 @@ VARIANT = Variant(18, 18, "conv1x1", width=8)
 TRAINING_SEEDS, VALIDATION_SEEDS, HELD_OUT_SEEDS = range(1000, 1120), range(2000, 2010), range(9000, 9010)
 
 
-def sample_frame(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sample_frame(number: int, size_px: tuple[int, int] = (320, 240)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """BGR picture, joints (18,2) and mask (H,W) of one frame of a drawn infant of its own."""
     random = np.random.default_rng([number, 3])
-    phantom = infant_video(100_000 + number, PATTERNS[number % 3], seconds=2, turn_deg=random.uniform(-75, 75))
+    turn = random.uniform(-75, 75)
+    phantom = infant_video(100_000 + number, PATTERNS[number % 3], seconds=2, size_px=size_px, turn_deg=turn)
     frame = int(random.integers(len(phantom.video)))
     picture = np.ascontiguousarray(phantom.video.picture(frame)[..., ::-1])
     return picture, phantom.joints(frame), phantom.mask(frame)
 
 
 def sample_points(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture and joints for the body-point network: with the background removed more often than not."""
-    picture, joints, mask = sample_frame(number)
-    return (picture if number % 5 < 2 else background.apply_mask(picture, _soft(mask, number))), joints
+    """Picture and joints for the body-point network: with the background removed more often than not, in narrow and
+    wide pictures, and in half of them turned upright on an enlarged canvas, as the second look at a video sees them.
+    """
+    random = np.random.default_rng([number, 7])
+    size = (320, 240) if random.random() < 0.5 else (426, 240)
+    picture, joints, mask = sample_frame(number, size)
+    if number % 5 >= 2:
+        picture = background.apply_mask(picture, _soft(mask, number))
+    if random.random() < 0.5:
+        degree = torso.trunk_of(torso.with_midpoints(joints[list(torso.TORSO_JOINTS)])).degree + random.normal(0, 8)
+        picture = np.ascontiguousarray(adjusting.turn(picture, degree, enlarge=True))
+        joints = adjusting.turned_points(joints, degree, size)
+    return picture, joints
 
 
 def _soft(mask: np.ndarray, number: int) -> np.ndarray:
@@ -164,7 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif options.network == "points":
         from SpineMotionToolsLib.common.body_training import evaluate, train
 
-        network = train(sample_points, steps=options.steps or 900, say=say)
+        network = train(sample_points, steps=options.steps or 1500, say=say)
         figures = evaluate(network, sample_points, range(900_000, 900_060))
     else:
         network, figures = train_classifier(options.steps or 5, options.work, say)
