@@ -68,13 +68,14 @@ class Convolution(nn.Module):
         x, after = x.to(self.dtype), _activation(self.slope)
         return torch.ops.mkldnn._convolution_pointwise(x, *self._packed(x), *after).float().movedim(1, -1)
 
-    def add_to_(self, total: Tensor, x: Tensor) -> Tensor:
-        """`total` plus the convolution, ReLU done, written over `total`: the end of a residual block."""
-        x = self._ready(x)
-        if not (self.can_pack and self.dtype == torch.float32 and total.is_contiguous()):
-            return total.add_(self._plain(x)).relu_()
+    def add_to_(self, total: Tensor, x: Tensor, relu: bool = True) -> Tensor:
+        """`total` plus the convolution, written over `total`; with ReLU the end of a residual block."""
+        x = self._ready(x).to(self.dtype)
+        if not (self.can_pack and total.dtype == self.dtype and total.is_contiguous()):
+            total.add_(self._plain(x))
+            return total.relu_() if relu else total
         add = torch.ops.mkldnn._convolution_pointwise_.binary
-        add(total.movedim(-1, 1), x, *self._packed(x), "add", 1.0, "relu", [], "")
+        add(total.movedim(-1, 1), x, *self._packed(x), "add", 1.0, "relu" if relu else None, [], "")
         return total
 
     def _ready(self, *parts: Tensor) -> Tensor:

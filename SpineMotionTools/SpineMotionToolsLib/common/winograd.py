@@ -147,16 +147,21 @@ class WinogradConv(nn.Module):
         inputs = self._keep("inputs", (count, reach**2, channels))
         torch.bmm(self.by.inputs.expand(count, -1, -1), gathered.view(inputs.shape), out=inputs)
         places = (1, count, 1) if self.flat else (n, depth, rows * columns)
-        products = self.products(inputs.view(*places, -1)).reshape(count, reach**2, -1)
+        inputs = self._as("rounded", inputs.view(*places, -1), self.products.dtype)
+        products = self._keep("products", (*places, reach**2 * self.out), self.products.dtype).zero_()
+        products = self._as("widened", self.products.add_to_(products, inputs, relu=False), torch.float32)
         outputs = self._keep("outputs", (count, tile**2, self.out))
-        torch.bmm(self.by.outputs.expand(count, -1, -1), products, out=outputs)
+        torch.bmm(self.by.outputs.expand(count, -1, -1), products.view(count, reach**2, -1), out=outputs)
         outputs = outputs.view(n, depth, rows, columns, tile, tile, -1).transpose(3, 4)
         torch.add(outputs, self.bias, out=result)
         activate_(result, self.slope)
 
-    def _keep(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def _as(self, name: str, values: Tensor, dtype: torch.dtype) -> Tensor:
+        return values if values.dtype == dtype else self._keep(name, tuple(values.shape), dtype).copy_(values)
+
+    def _keep(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """Working memory of this shape, kept for the next call: fresh memory costs more than the arithmetic saves."""
         held = self.kept.get(name)
         if held is None or held.numel() < prod(shape):
-            held = self.kept[name] = torch.empty(prod(shape))
+            held = self.kept[name] = torch.empty(prod(shape), dtype=dtype)
         return held[: prod(shape)].view(shape)

@@ -139,7 +139,7 @@ class FastHRNetOCR(FastNetwork):
     """`HRNetOCR` for inference on a CPU."""
 
     def __init__(self, network: HRNetOCR) -> None:
-        make = Maker(winograd_from=64)
+        make = Maker()
         super().__init__(network, make)
         self.hrnet = FastHRNet(network.hrnet, make)
         self.gate = FastGating(network.iggnet, make) if network.iggnet is not None else None
@@ -201,7 +201,7 @@ class FastUNet(FastNetwork):
     """`UNet` for inference on a CPU."""
 
     def __init__(self, network: UNet) -> None:
-        make = Maker(winograd_from=64)
+        make = Maker()
         super().__init__(network, make)
         self.gate = FastGating(network.iggnet, make) if network.iggnet is not None else None
         downs = (network.down1, network.down2, network.down3, network.down4)

@@ -75,7 +75,7 @@ class FastGrading(nn.Module):
 
     def __init__(self, network: GradingNetwork, bf16: bool = False) -> None:
         super().__init__()
-        make = Maker(bf16, winograd_from=64)
+        make = Maker(bf16)
         self.entry = make.direct(network.conv1, network.bn1)
         self.pool = network.maxpool
         layers = (network.layer1, network.layer2, network.layer3, network.layer4)

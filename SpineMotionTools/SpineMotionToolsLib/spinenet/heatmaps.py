@@ -64,7 +64,7 @@ def components(heat_map: np.ndarray, threshold: float) -> tuple[np.ndarray, np.n
     row, column = np.nonzero(labels)
     owner, values = labels[row, column], heat_map[box][row, column]
     inside = (row + rows[0]) * heat_map.shape[1] + column + columns[0]
-    order = np.lexsort((inside, -values, owner))
+    order = np.lexsort((-values, owner))  # a stable sort, which keeps the raster order
     return owner[order], values[order], inside[order]
 
 
