@@ -82,7 +82,7 @@ def test_csv_cells_are_no_formulas(tmp_path, value, text):
 
 def test_html_is_for_people():
     text = TABLE.to_html()
-    assert ">height (mm)</th>" in text
+    assert ">Height (mm)</th>" in text
     assert 'title="Posterior height"' in text
     assert '<td class="number">12.3</td>' in text
     assert '<td class="number">–</td>' in text

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from SpineMotionToolsLib import cli
 from SpineMotionToolsLib.common.errors import InputError, OutputError, WeightsError
 from SpineMotionToolsLib.motion import dataset, registry, review_store, scan_headers, training_data
 from SpineMotionToolsLib.motion.batch import Choices, grade_files, unique_names
@@ -452,6 +453,12 @@ def test_unreadable_scans_are_listed_and_the_others_graded(tmp_path, choices):
     assert "Not graded: 2 of 4 scans" in page
     rows = {row["scan"]: row for row in csv.DictReader((tmp_path / "out" / "motion_grades.csv").open(encoding="utf-8"))}
     assert rows["empty"]["reason"] == outcomes["empty"].reason != ""
+
+
+def test_a_run_that_leaves_out_all_it_was_given_says_how_to_grade_it(tmp_path, capsys):
+    (tmp_path / "S_MASK.AIM").touch()
+    assert cli.main(["motion", "grade", str(tmp_path / "S_MASK.AIM"), "--out", str(tmp_path / "out")]) == 3
+    assert "rename it" in capsys.readouterr().err
 
 
 def test_scans_of_the_same_name_do_not_overwrite_each_other(tmp_path):

@@ -151,6 +151,8 @@ def test_bad_tables_and_labels_are_refused(tmp_path):
     (tmp_path / "b.csv").write_text("height_px\n", encoding="utf-8")
     with pytest.raises(InputError, match="no landmark sets"):
         spine_shape.read_landmarks(tmp_path / "b.csv")
+    with pytest.raises(InputError, match="does not exist"):
+        spine_shape.read_landmarks(tmp_path / "c.csv")
     with pytest.raises(InputError, match="more than 40"):
         spine_shape.fit([draw(0)] * 3)
     shape = draw(0)

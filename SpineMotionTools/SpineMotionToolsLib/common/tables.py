@@ -33,6 +33,12 @@ class Column:
         """Name and unit as shown to people, e.g. "Height (mm)"."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
+    @property
+    def heading(self) -> str:
+        """The title in words: "member_agreement" is "Member agreement"."""
+        words = self.title.replace("_", " ")
+        return words[:1].upper() + words[1:]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -103,7 +109,7 @@ class _Shown:
     def header(self) -> str:
         description = html.escape(self._column.description, quote=True)
         tooltip = f' title="{description}"' if description else ""
-        return f'<th scope="col"{self._class}{tooltip}>{html.escape(self._column.title)}</th>'
+        return f'<th scope="col"{self._class}{tooltip}>{html.escape(self._column.heading)}</th>'
 
     def cell(self, value: Any) -> str:
         return f"<td{self._class}>{html.escape(shown(value, self._digits))}</td>"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from SpineMotionToolsLib.common.console import progress_bar, say
 from SpineMotionToolsLib.common.errors import Cancelled
 from SpineMotionToolsLib.motion.command_options import (
+    SOME_SKIPPED,
     add_choices,
     choices_of,
     command,
@@ -67,6 +68,9 @@ def _grade(options: argparse.Namespace) -> int:
             dicom=options.dicom,
         )
     say(f"Summary: {options.out / SUMMARY_NAME}")
+    if all(outcome.status == "left out" for outcome in outcomes):
+        print("Nothing was graded. To grade a file left out for its name, rename it.", file=sys.stderr)
+        return SOME_SKIPPED
     return status_of(outcomes)
 
 

@@ -101,6 +101,8 @@ def read_landmarks(path: Path) -> list[SpineShape]:
     Raises InputError when a column is missing or a value is no number.
     """
     shapes = []
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist or is no file. Give the table of landmark sets.")
     with open(path, newline="", encoding="utf-8-sig") as stream:
         for number, row in enumerate(csv.DictReader(stream), start=2):
             try:

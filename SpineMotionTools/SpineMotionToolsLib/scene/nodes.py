@@ -16,7 +16,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 if TYPE_CHECKING:
     from SpineMotionToolsLib.common.provenance import Provenance
-    from SpineMotionToolsLib.common.tables import Column, Table
+    from SpineMotionToolsLib.common.tables import Table
     from SpineMotionToolsLib.common.volumes import Volume
 
 ATTRIBUTE_PREFIX = "SpineMotionTools."
@@ -122,7 +122,7 @@ def fill_table(table_node, table: Table) -> None:
             for value in values:
                 array.InsertNextValue(str(value) if isinstance(array, vtk.vtkStringArray) else value)
             table_node.AddColumn(array)
-            table_node.SetColumnTitle(column.name, _title(column))
+            table_node.SetColumnTitle(column.name, column.heading)
             if column.unit:
                 table_node.SetColumnUnitLabel(column.name, column.unit)
             if column.description:
@@ -131,12 +131,6 @@ def fill_table(table_node, table: Table) -> None:
         table_node.SetLocked(True)
     finally:
         table_node.EndModify(was_modifying)
-
-
-def _title(column: Column) -> str:
-    """A column's name in words with its unit: "member_agreement" is "Member agreement"."""
-    words = column.title.replace("_", " ")
-    return words[:1].upper() + words[1:]
 
 
 def set_provenance(node, provenance: Provenance) -> None:

@@ -79,7 +79,7 @@ def show_result(scene, video: SceneVideo, result: Result) -> ResultNodes:
 def _fill_table(node, table: Table) -> None:
     nodes.fill_table(node, table)
     for column in table.columns:
-        node.SetColumnTitle(column.name, column.title)
+        node.SetColumnTitle(column.name, column.heading)
 
 
 FIRST_COLUMNS = ("start", "end", "P(ASD)", "P(non-ASD)", "pred")
