@@ -3,8 +3,9 @@
 Reference: one patch and one disc at a time through the plain networks, eager float32, channels first, every window of
 the splitter, repeated ones too. Ours: what `pipeline` runs (`inference.SliceDetector`, `inference.grade_logits`).
 Networks are of published size with seeded weights; a made scan of 15 slices of 512 x 512; 7 discs. Some patches and
-discs are timed in turns, so that both meet the same load, and times are scaled to the whole scan; cutting and decoding
-are timed on all slices. Times are processor seconds. With `--write` the table goes into Docs/performance.md.
+discs are timed in turns, so that both meet the same load, from pixels to outlines and from volumes to classes, and
+times are scaled to the whole scan; cutting, grouping and volumes are timed on all slices. Times are processor seconds.
+With `--write` the table goes into Docs/performance.md.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def measure(options: argparse.Namespace) -> list[tuple[str, str]]:
                     f"{before:.0f} s, ours {after:.0f} s: **{before / after:.1f} times faster**",
                 )
             )
-        rows.append((f"... of this, cutting, decoding and volumes of {count} bodies", f"{others:.1f} s"))
+        rows.append((f"... of this, cutting, grouping and volumes of {count} bodies", f"{others:.1f} s"))
     rows.append(("Post-processing of 25 slices and 24 vertebrae", f"{time_post_processing():.2f} s"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows.append(("Peak resident memory of this benchmark, both ways loaded", f"{peak:.1f} GB"))
@@ -92,7 +93,7 @@ def seeded(network, gain: float):
 
 
 def time_patches(options: argparse.Namespace) -> tuple[float, float, str]:
-    """Processor seconds a patch, reference and ours with its guard; and how many patches were in doubt."""
+    """Processor seconds a patch from pixels to outlines, reference and ours with its guard; how many were in doubt."""
     import torch
     from SpineMotionToolsLib.common.engine import Engine
     from SpineMotionToolsLib.spinenet.departures import FAITHFUL
@@ -111,13 +112,18 @@ def time_patches(options: argparse.Namespace) -> tuple[float, float, str]:
     image = 900 * seeded_image("benchmark", (SIZE, SIZE, 3))
     patches = np.stack([cut_patches(np.ascontiguousarray(image[..., s]), windows) for s in range(3)])
     flat = torch.from_numpy(patches.reshape(-1, 1, 224, 224))
+
+    def reference(of_slice: np.ndarray) -> None:
+        detector._decode(torch.cat([plain(torch.from_numpy(patch)[None, None]) for patch in of_slice]).numpy())
+
     with torch.inference_mode():
         plain(flat[:1])
         detector.detect(patches)
         detector.decided_again = 0
         before, after = [], []
         for turn in range(options.turns):
-            before.append(processor_time(lambda t=turn: plain(flat[t % len(flat)][None])))
+            of_slice = patches[turn % len(patches)]
+            before.append(processor_time(lambda s=of_slice: reference(s)) / len(of_slice))
             after.append(processor_time(lambda: detector.detect(patches)) / len(flat))
         wanted = torch.cat([plain(x[None]) for x in flat]).numpy()
     share = detector.decided_again / (len(flat) * options.turns)
@@ -182,7 +188,7 @@ def made_bodies(count: int, slices: int, rows: int) -> list[np.ndarray]:
 
 
 def time_steps(spacing: float) -> tuple[float, int]:
-    """Processor seconds of cutting, decoding and volumes for a whole scan with eight bodies, which both ways share."""
+    """Processor seconds of cutting, grouping and volumes for a whole scan with eight bodies, which both ways share."""
     from SpineMotionToolsLib.spinenet import discs, grouping, vertebra_volumes
     from SpineMotionToolsLib.spinenet.patches import cut_patches, split
 
@@ -193,7 +199,6 @@ def time_steps(spacing: float) -> tuple[float, int]:
     def steps() -> None:
         for s in range(SLICES):
             cut_patches(np.ascontiguousarray(image[..., s]), windows)
-            decode(outlines[s], windows, (SIZE, SIZE))
         vertebrae = grouping.group_slices(outlines)
         for vertebra in vertebrae:
             vertebra_volumes.extract(image, vertebra.average)

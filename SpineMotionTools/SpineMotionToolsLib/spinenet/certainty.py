@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .heatmaps import components, peaks
+from .heatmaps import components, highest, peaks, runners_up
 
 HEAT_ROUNDING, VECTOR_ROUNDING = 1e-5, 2e-5
 """Largest difference between the fast and the plain detector, as a part of a map's largest value (about twice the
@@ -29,9 +29,7 @@ def peaks_in_doubt(heat_map: np.ndarray, threshold: float) -> bool:
         if low.shape != high.shape or (low != high).any():
             return True
     owner, values, _ = components(heat_map, threshold)
-    same = owner[1:] == owner[:-1]
-    first = np.concatenate([[True], ~same[:-1]]) if len(same) else same
-    return bool(((values[:-1] - values[1:] <= 2 * rounding) & same & first).any())
+    return bool((values[highest(owner, values)] - runners_up(owner, values) <= 2 * rounding).any())
 
 
 def patches_in_doubt(maps: np.ndarray, threshold: float, truncated: bool) -> np.ndarray:

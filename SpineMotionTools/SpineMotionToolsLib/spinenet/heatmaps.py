@@ -41,20 +41,17 @@ def peaks(heat_map: np.ndarray, threshold: float) -> np.ndarray:
     Returns int64 (n, 2) as (row, column); the first in raster order where several are equally high.
     """
     owner, values, places = components(heat_map, threshold)
-    first = np.flatnonzero(np.diff(owner, prepend=0))
+    first = highest(owner, values)
     winners = places[first]
     for component in np.flatnonzero(values[first] <= 0):  # only below a negative threshold: zeros outside win
         inside = np.zeros(heat_map.size, dtype=bool)
-        inside[places[owner == component + 1]] = True
+        inside[places[owner == component]] = True
         winners[component] = np.argmax(np.where(inside, heat_map.ravel(), 0))
     return np.stack(np.unravel_index(winners, heat_map.shape), axis=1).astype(np.int64)
 
 
 def components(heat_map: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every pixel above the threshold: its 4-connected component (from 1, in raster order), value and flat index.
-
-    Sorted by component, then by value from the highest, then in raster order.
-    """
+    """Every pixel above the threshold: its 4-connected component (from 0), value and flat index, in raster order."""
     above = heat_map > threshold
     rows, columns = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
     if not len(rows):
@@ -62,10 +59,27 @@ def components(heat_map: np.ndarray, threshold: float) -> tuple[np.ndarray, np.n
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # a spine is a narrow part of its picture
     labels, _ = ndimage.label(above[box])
     row, column = np.nonzero(labels)
-    owner, values = labels[row, column], heat_map[box][row, column]
     inside = (row + rows[0]) * heat_map.shape[1] + column + columns[0]
-    order = np.lexsort((-values, owner))  # a stable sort, which keeps the raster order
-    return owner[order], values[order], inside[order]
+    return labels[row, column] - 1, heat_map[box][row, column], inside
+
+
+def highest(owner: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Where in `values` the highest of every component stands; the first where several are equally high."""
+    tops = np.flatnonzero(values == _maxima(owner, values)[owner])
+    return tops[np.unique(owner[tops], return_index=True)[1]]
+
+
+def runners_up(owner: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The second highest value of every component, -inf where there is one pixel only."""
+    rest = values.copy()
+    rest[highest(owner, values)] = -np.inf
+    return _maxima(owner, rest)
+
+
+def _maxima(owner: np.ndarray, values: np.ndarray) -> np.ndarray:
+    maxima = np.full(owner.max(initial=-1) + 1, -np.inf, dtype=values.dtype)
+    np.maximum.at(maxima, owner, values)
+    return maxima
 
 
 def centroid_map(
