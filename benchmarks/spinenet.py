@@ -4,7 +4,7 @@ Reference: one patch and one disc at a time through the plain networks, eager fl
 the splitter, repeated ones too. Ours: what `pipeline` runs (`inference.SliceDetector`, `inference.grade_logits`).
 Networks are of published size with seeded weights; a made scan of 15 slices of 512 x 512; 7 discs. Some patches and
 discs are timed in turns, so that both meet the same load, from pixels to outlines and from volumes to classes, and
-times are scaled to the whole scan; cutting, grouping and volumes are timed on all slices. Times are processor seconds.
+times are scaled to the whole scan; all other steps are timed as they are. Times are processor seconds.
 With `--write` the table goes into Docs/performance.md.
 """
 
@@ -60,10 +60,12 @@ def measure(options: argparse.Namespace) -> list[tuple[str, str]]:
         ratio = disc["reference"] / disc[precision]
         rows.append((f"One disc: ours, {precision}", f"{1000 * disc[precision]:.0f} ms, {ratio:.1f} times faster"))
     rows.append(("Classes of all heads, both precisions", disc["classes"]))
+    appearance = time_appearance(options)
     for spacing in options.spacing:
         windows = split((SIZE, SIZE, SLICES), spacing)
         unique = len(set(windows))
         others, count = time_steps(spacing)
+        others += appearance
         before = SLICES * len(windows) * patch + DISCS * disc["reference"] + others
         for precision in ("float32", "bfloat16"):
             after = SLICES * unique * fast_patch + DISCS * disc[precision] + others
@@ -73,7 +75,12 @@ def measure(options: argparse.Namespace) -> list[tuple[str, str]]:
                     f"{before:.0f} s, ours {after:.0f} s: **{before / after:.1f} times faster**",
                 )
             )
-        rows.append((f"... of this, cutting, grouping and volumes of {count} bodies", f"{others:.1f} s"))
+        rows.append(
+            (
+                f"... of this, cutting, grouping, volumes and appearance of {count} bodies, in both ways",
+                f"{others:.1f} s",
+            )
+        )
     rows.append(("Post-processing of 25 slices and 24 vertebrae", f"{time_post_processing():.2f} s"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows.append(("Peak resident memory of this benchmark, both ways loaded", f"{peak:.1f} GB"))
@@ -176,6 +183,18 @@ def time_discs(options: argparse.Namespace) -> dict[str, float | str]:
     if not same:
         raise SystemExit("The fast grading network's classes differ from the plain one's.")
     return {**{name: statistics.mean(values) for name, values in times.items()}, "classes": "identical on every disc"}
+
+
+def time_appearance(options: argparse.Namespace) -> float:
+    """Processor seconds of the appearance network for all bodies, which both ways run as it is."""
+    from SpineMotionToolsLib.common.engine import Engine
+    from SpineMotionToolsLib.spinenet.inference import appearance_logits
+    from SpineMotionToolsLib.spinenet.models import build
+
+    network, engine = seeded(build("appearance"), 0.7), Engine("cpu", "float32", options.threads).resolve()
+    volumes = np.random.default_rng(0).random((DISCS + 1, 224, 224, 16), dtype=np.float32)
+    appearance_logits(network, volumes[:1], engine)
+    return processor_time(lambda: appearance_logits(network, volumes, engine))
 
 
 def made_bodies(count: int, slices: int, rows: int) -> list[np.ndarray]:
