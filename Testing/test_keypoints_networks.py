@@ -146,7 +146,7 @@ def test_predictions_equal_the_plain_path(name, size, unet):
         hints |= step
         found = predictor.predict(hints, last)
         wanted, previous = plain(network, image, hints, previous, size)
-        last = found.maps
+        last = found
         assert np.abs(found.points - wanted).max() < 0.01
         assert np.allclose(torch.sigmoid(torch.from_numpy(predictor.full_logits(found))), previous[0], atol=1e-4)
         assert np.allclose(predictor.probability(found.maps), previous[0], atol=1e-4)
@@ -216,7 +216,7 @@ def test_predictions_repeat_and_do_not_depend_on_what_came_before(unet):
     predictor = prediction.PublishedPredictor(as_loaded(unet, "unet"), CPU)
     predictor.set_image(images[0])
     first = predictor.predict({3: (20.0, 30.0)})
-    predictor.predict({9: (1.0, 2.0)}, first.maps)
+    predictor.predict({9: (1.0, 2.0)}, first)
     predictor.set_image(images[1])
     predictor.predict()
     predictor.set_image(images[0])

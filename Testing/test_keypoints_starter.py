@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from SpineMotionToolsLib.common.weights import read_metadata, starter_path
 from SpineMotionToolsLib.keypoints import evaluation, shape_decoding, starter_refiner, weights
 from SpineMotionToolsLib.keypoints.pipeline import load_predictor, start_session
 from SpineMotionToolsLib.keypoints.preprocessing import network_image
+from SpineMotionToolsLib.keypoints.starter_prediction import MOVED_PX
 
 
 @pytest.fixture(scope="module")
@@ -168,13 +171,22 @@ def test_corrections_look_again_only_at_what_moved(predictor, monkeypatch):
         predictor, "_refine", lambda looks, at, levels: (seen.append(levels), refine(looks, at, levels))
     )
     hint = {20: tuple(first.points[20] + (9.0, 0.0))}
-    moved = predictor.predict(hint, first.maps)
+    moved = predictor.predict(hint, first)
     assert np.abs(moved.points[20] - hint[20]).max() < 1
     levels = np.concatenate(seen)
     assert 5 in levels
     assert len(levels) < 17
-    again = predictor.predict(hint, first.maps)
+    again = predictor.predict(hint, first)
     assert np.array_equal(again.points, moved.points)
+
+    seen.clear()
+    nearby = {**hint, 60: tuple(moved.points[60] + (0.2, 0.0))}
+    going_on = predictor.predict(nearby, moved)
+    looks = sum(map(len, seen))
+    seen.clear()
+    anew = predictor.predict(nearby, replace(moved, looks=None))
+    assert looks < sum(map(len, seen))
+    assert np.abs(going_on.points - anew.points).max() < MOVED_PX
 
 
 def test_its_decodings():

@@ -413,9 +413,11 @@ def test_undo_and_redo(host, session, view):
 
 
 def test_undo_before_the_answer_drops_the_correction(host, session, view):
-    host.logic._network.polls = 20
+    host.logic._network.polls = 100
     found = session.reading.points_px
     drag(view, session, 20, (10, 5))
+    host.wait(lambda: host.ui.undoButton.enabled)
+    assert "follow..." in host.ui.statusLabel.text
     host.click("undoButton")
     assert not session.busy
     host.wait(lambda: not host.logic._network.busy)

@@ -134,7 +134,7 @@ def _plain(network, image: np.ndarray, hints, previous):
 
 
 def _plain_starter(loaded):
-    """The starter with nothing kept from one correction to the next."""
+    """The starter with nothing kept from one correction to the next but what a round hands to the next one."""
     from SpineMotionToolsLib.common.engine import Engine
     from SpineMotionToolsLib.keypoints.prediction import make_predictor
 
@@ -143,7 +143,7 @@ def _plain_starter(loaded):
     def step(image: np.ndarray, hints, previous):
         predictor.set_image(image)
         found = predictor.predict(hints, previous)
-        return found.points, found.maps
+        return found.points, found
 
     return step
 

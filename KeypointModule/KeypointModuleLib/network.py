@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 import qt
 
-POLL_INTERVAL_MS = 10
+POLL_INTERVAL_MS = 5
 
 
 class Network:

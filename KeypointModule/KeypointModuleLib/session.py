@@ -12,6 +12,7 @@ from slicer.util import VTKObservationMixin
 from KeypointModuleLib.network import Question
 
 STORE_DELAY_MS = 200  # the history is written after the points are drawn
+WAITING_MS = 120  # only a slower answer is announced: drawing meanwhile would take processor time from the network
 MOVED_PX = 1e-3  # less is rounding
 
 
@@ -44,10 +45,16 @@ class InteractiveSession(VTKObservationMixin):
         self._dragged = None
         self._volume = self._corners = None
         self._writing = False
-        self._storeTimer = qt.QTimer()
-        self._storeTimer.setSingleShot(True)
-        self._storeTimer.setInterval(STORE_DELAY_MS)
-        self._storeTimer.connect("timeout()", self.store)
+        self._storeTimer = self._timer(STORE_DELAY_MS, self.store)
+        self._waitingTimer = self._timer(WAITING_MS, self._onWaiting)
+
+    @staticmethod
+    def _timer(delayMs, call):
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(delayMs)
+        timer.connect("timeout()", call)
+        return timer
 
     # -- begin and end --------------------------------------------------------------------------------------------
 
@@ -166,6 +173,7 @@ class InteractiveSession(VTKObservationMixin):
         return self.reading
 
     def _forgetQuestion(self):
+        self._waitingTimer.stop()
         self._pending, self._makeRequest = {}, None
 
     # -- what the user does; the network answers ----------------------------------------------------------------------
@@ -230,7 +238,14 @@ class InteractiveSession(VTKObservationMixin):
         else:  # the network is new here: its name comes first, because another network's history cannot be gone on
             chain, onAnswer = None, lambda answer: self._onIntroduced(makeRequest)
         self.network.ask(self.radiograph, chain, onAnswer, lambda error: self._onError(makeRequest, error))
-        self._onChanged()
+        self._waitingTimer.start()
+
+    def _onWaiting(self):
+        """Show what waits for its answer."""
+        if self.busy and not self.closed:
+            self._onMessage(_("The others follow..."), False)
+            self._show()
+            self._onChanged()
 
     def _sameNetwork(self):
         """Whether the network is known and is the one the session goes on with; another known one is taken over."""
@@ -299,9 +314,7 @@ class InteractiveSession(VTKObservationMixin):
         try:
             self.session.checked(corrections)
             self._pending = corrections
-            self._onMessage(_("The others follow..."), False)
             self._ask(lambda: self.session.request_correct(corrections))
-            self._show()  # while the network works
         except InputError as error:
             self._refuse(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -48,6 +49,7 @@ def check_level(level: int | str, levels: Sequence[str] = LEVELS) -> int:
     raise InputError(f"There is no vertebra {level!r}. Choose one of {', '.join(levels)}.")
 
 
+@cache
 def names_from(first: str, lumbar: int = 5, thoracic: int = 12) -> tuple[str, ...]:
     """17 level names downwards from `first` for a spine with 11 to 13 thoracic and 4 to 6 lumbar vertebrae.
 

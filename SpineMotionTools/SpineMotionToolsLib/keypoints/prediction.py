@@ -24,6 +24,7 @@ from SpineMotionToolsLib.keypoints.hrnet import resize
 from SpineMotionToolsLib.keypoints.networks import ARCHITECTURES, KEYPOINTS
 
 if TYPE_CHECKING:
+    from SpineMotionToolsLib.keypoints.starter_prediction import Looks
     from SpineMotionToolsLib.keypoints.weights import LoadedNetwork
 
 Hints = Mapping[int, tuple[float, float]]
@@ -37,14 +38,15 @@ class Prediction:
     """What the network says, on the 512 x 256 grid, before any pinning.
 
     `points` (68, 2) = (row, column); `confidence` (68,) in 0..1: height of the heatmap's peak; `spread` (68, 2):
-    standard deviation of the place in pixels of the grid (row, column); `maps` (68, 128, 64): the logits handed to
-    the next round.
+    standard deviation of the place in pixels of the grid (row, column); handed to the next round are `maps`
+    (68, 128, 64), the logits, and with the starter what was seen of every vertebra.
     """
 
     points: np.ndarray
     confidence: np.ndarray
     spread: np.ndarray
     maps: np.ndarray = field(repr=False)
+    looks: Looks | None = field(default=None, repr=False)
 
 
 class Predictor:
@@ -86,9 +88,12 @@ class Predictor:
                 note = f"bfloat16 moved points by {moved:.2f} pixels, so float32 was used."
                 self.engine = replace(self.engine, notes=(*self.engine.notes, note))
 
-    def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
-        """The keypoints with these hints and the last round's `maps` (None: from scratch)."""
+    def predict(self, hints: Hints | None = None, previous: Prediction | None = None) -> Prediction:
+        """The keypoints with these hints, going on from the last round (None: from scratch)."""
         raise NotImplementedError
+
+    def warm_up(self) -> None:
+        """Have PyTorch prepare what it otherwise prepares during the first corrections."""
 
     def _take(self, image: np.ndarray) -> None:
         """Compute and keep what depends on the picture alone."""
@@ -136,11 +141,11 @@ class PublishedPredictor(Predictor):
             self._features = self._running.encode_image(tensor)
         self._held = None
 
-    def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
+    def predict(self, hints: Hints | None = None, previous: Prediction | None = None) -> Prediction:
         hints = dict(sorted((hints or {}).items()))
         with torch.inference_mode():
             with self.engine.autocast():
-                maps = self._maps(hints, previous)
+                maps = self._maps(hints, None if previous is None else previous.maps)
             maps = maps[0].float().contiguous()
             points = self._enlarge(maps, self.decoding)
             small = torch.sigmoid(maps)

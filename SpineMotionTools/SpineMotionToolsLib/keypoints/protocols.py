@@ -50,7 +50,7 @@ def interact(
     for keypoint, point in hints:
         pins[keypoint] = point
         given[keypoint] = tuple(to_network(point, size))
-        prediction = predictor.predict(given, prediction.maps)
+        prediction = predictor.predict(given, prediction)
         course.append((prediction, _pinned(to_picture(prediction.points, size), pins)))
     return course
 
@@ -110,7 +110,7 @@ def _simulate(predictor, label, size, clicks, chosen, chosen_by_hand, scale, raw
             given[hints[-1]] = tuple(on_grid[hints[-1]])
             moved[manual_hints[-1]] = 1
             by_hand = _pinned(by_hand, {manual_hints[-1]: label[manual_hints[-1]]})
-            prediction = predictor.predict(given, prediction.maps)
+            prediction = predictor.predict(given, prediction)
     return Simulated(
         np.array(model), np.array(manual), np.array(hints), np.array(manual_hints), np.array(others),
         np.array(at_start), np.array(shown_points),
@@ -163,7 +163,7 @@ def simulate_miccai(
         if click < clicks:
             given[course["hint"][-1]] = tuple(on_grid[course["hint"][-1]])
             moved[course["by_hand"][-1]] = ()
-            prediction = predictor.predict(given, prediction.maps)
+            prediction = predictor.predict(given, prediction)
             probability = predictor.probability(prediction.maps)
     return Simulated(
         np.array(course["soft"]), np.array(course["manual"]), np.array(course["hint"]), np.array(course["by_hand"]),

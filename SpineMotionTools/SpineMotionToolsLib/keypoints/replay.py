@@ -48,7 +48,7 @@ class Replay:
         prediction = self._runs[chain[:known]] if known else None
         for n in range(known, len(chain)):
             progress(n - known, len(chain) - known, "Finding the keypoints")
-            prediction = self.predictor.predict(dict(chain[n]), None if n == 0 else prediction.maps)
+            prediction = self.predictor.predict(dict(chain[n]), prediction)
             self._runs[chain[: n + 1]] = prediction
             while len(self._runs) > REMEMBERED:
                 self._runs.popitem(last=False)

@@ -44,17 +44,17 @@ class Reading:
     notes: tuple[str, ...]
     provenance: Provenance
 
-    @property
+    @cached_property
     def present(self) -> np.ndarray:
         """(17,) bool"""
         return ~np.isin(np.arange(17), self.absent)
 
-    @property
+    @cached_property
     def points(self) -> np.ndarray:
         """(68, 2) in true geometry: `scale.unit`."""
         return self.points_px * self.scale.factors
 
-    @property
+    @cached_property
     def spread(self) -> np.ndarray:
         """(68, 2) standard deviations in `scale.unit`."""
         return self.spread_px * self.scale.factors
@@ -67,6 +67,8 @@ class Reading:
     @cached_property
     def main_curve(self) -> curves.Curve | None:
         """The largest curve, however small."""
+        if self.curves:
+            return max(self.curves, key=lambda curve: curve.cobb_deg)
         return curves.main_curve(self.points, self.present, self.levels, self.spread)
 
     @cached_property
@@ -78,35 +80,34 @@ class Reading:
         """The AASCE challenge's angles; None when a vertebra is absent, because their rule needs all 17."""
         return None if self.absent else cobb.aasce_angles(self.points, self.size[0] * self.scale.row)
 
-    @property
+    @cached_property
     def to_check(self) -> list[int]:
         """Vertebrae in the order in which checking pays most: the least certain first; fixed and absent ones left
         out.
         """
-        known = set(self.given)
-        doubt = []
-        for level in np.flatnonzero(self.present):
-            free = [k for k in range(4 * level, 4 * level + 4) if k not in known]
-            if free and level not in self.locked:
-                doubt.append((-max(self._doubt(k) for k in free), int(level)))
-        return [level for _, level in sorted(doubt)]
+        doubt = self._doubt.reshape(17, 4).max(1)
+        open_levels = [int(v) for v in np.flatnonzero(self.present & (doubt > 0)) if v not in self.locked]
+        return sorted(open_levels, key=lambda level: -doubt[level])
 
     @property
     def next_keypoint(self) -> int | None:
         """The keypoint to check next: the least certain corner of the least certain vertebra."""
         if not (order := self.to_check):
             return None
-        free = [k for k in range(4 * order[0], 4 * order[0] + 4) if k not in self.given]
-        return max(free, key=self._doubt)
+        return int(4 * order[0] + self._doubt[4 * order[0] : 4 * order[0] + 4].argmax())
 
-    def _doubt(self, keypoint: int) -> float:
-        return float(np.hypot(*self.spread[keypoint]) / max(self.confidence[keypoint], 0.05))
+    @cached_property
+    def _doubt(self) -> np.ndarray:
+        """(68,) how uncertain each keypoint is, nothing where it was given."""
+        doubt = np.maximum(np.hypot(*self.spread.T), 1e-9) / np.maximum(self.confidence, 0.05)
+        doubt[list(self.given)] = 0
+        return doubt
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Sentences the reader of this result must see."""
         found = [STARTER_WARNING] if self.provenance.starter else []
-        crossed = [self.levels[v] for v in np.flatnonzero(self.present) if _crossed(self.points[4 * v : 4 * v + 4])]
+        crossed = [self.levels[v] for v in np.flatnonzero(self.present & _crossed(self.points.reshape(17, 4, 2)))]
         free = [k for k in range(68) if self.present[k // 4] and k not in self.given]
         mean = float(self.confidence[free].mean()) if free else 1.0
         if mean < UNSURE or len(crossed) > UNCHECKED_SHARE:
@@ -252,9 +253,9 @@ class Reading:
         }
 
 
-def _crossed(quad: np.ndarray) -> bool:
-    """Whether the four corners do not form a convex outline in their order."""
-    ring = quad[[0, 1, 3, 2]]
-    edges = np.roll(ring, -1, 0) - ring
-    turns = edges[:, 1] * np.roll(edges[:, 0], -1) - edges[:, 0] * np.roll(edges[:, 1], -1)
-    return not bool(np.all(turns > 0))
+def _crossed(quads: np.ndarray) -> np.ndarray:
+    """(N,) whether the corners of (N, 4, 2) do not form a convex outline in their order."""
+    edges = quads[:, [1, 3, 2, 0]] - quads[:, [0, 1, 3, 2]]
+    following = edges[:, [1, 2, 3, 0]]
+    turns = edges[..., 1] * following[..., 0] - edges[..., 0] * following[..., 1]
+    return ~(turns > 0).all(1)

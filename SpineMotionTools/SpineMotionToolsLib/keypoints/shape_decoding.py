@@ -101,11 +101,13 @@ def read_maps(probability: np.ndarray, center: np.ndarray) -> tuple[np.ndarray, 
 
 
 def share_near(probability: np.ndarray, points: np.ndarray, window: float = WINDOW) -> np.ndarray:
-    """(68,) how much of each of the locator's maps lies near its point, 1 for a map that is certain of it."""
+    """(..., 68) how much of each of the locator's maps lies near its point (..., 68, 2), 1 for a map that is certain of
+    it.
+    """
     rows, columns = (
-        np.exp(-0.5 * ((np.arange(MAP[axis]) - points[:, axis, None] / STRIDE) / window) ** 2) for axis in (0, 1)
+        np.exp(-0.5 * ((np.arange(MAP[axis]) - points[..., axis, None] / STRIDE) / window) ** 2) for axis in (0, 1)
     )
-    near = np.einsum("kr,krc,kc->k", rows, probability, columns, optimize=True)
+    near = ((rows[..., None, :] @ probability)[..., 0, :] * columns).sum(-1)
     return np.clip(near * (1 + TARGET_STD**2 / window**2), 0, 1)
 
 

@@ -82,8 +82,8 @@ class LevelJudge:
         found = points.reshape(17, 4, 2)
         above, below = np.concatenate((found[:1], found[:-1])), np.concatenate((found[1:], found[-1:]))
         places = np.stack((found, above, below, 2 * found - below, 2 * found - above))
-        shares = [share_near(probability, place.reshape(68, 2), WINDOW).reshape(17, 4) for place in places]
-        seen = np.log(np.array(shares) + LEAST_SHARE).mean(2)
+        shares = share_near(probability, places.reshape(-1, 68, 2), WINDOW).reshape(-1, 17, 4)
+        seen = np.log(shares + LEAST_SHARE).mean(2)
         levels = np.arange(17)
         spines = places[CHOICES, levels]
         off = spines.reshape(len(spines), -1) - self.mean

@@ -1,7 +1,7 @@
 """The starter on one picture: locate the vertebrae, look at each closely, join everything to the most probable spine.
 
 What the picture shows without any hint is found once. A correction runs the locator again, which is small, and looks
-again only at vertebrae that have moved; the others' measurements are kept.
+again only at vertebrae where neither the first look nor the last round's was; the others' measurements are kept.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ class Looks:
     def copy(self) -> Looks:
         return Looks(*(value.copy() for value in vars(self).values()))
 
+    def take(self, other: Looks, levels: np.ndarray) -> None:
+        """What `other` saw of the vertebrae `levels`."""
+        for value, seen in zip(vars(self).values(), vars(other).values()):
+            value[levels] = seen[levels]
+
 
 @dataclass(frozen=True)
 class First:
@@ -93,9 +98,9 @@ class StarterPredictor(Predictor):
     def default_decoding(self) -> str:
         return "shape"
 
-    def predict(self, hints: Hints | None = None, previous: np.ndarray | None = None) -> Prediction:
+    def predict(self, hints: Hints | None = None, previous: Prediction | None = None) -> Prediction:
         hints = dict(sorted((hints or {}).items()))
-        maps, probability = self._locate(hints, previous)
+        maps, probability = self._locate(hints, None if previous is None else previous.maps)
         if self.decoding == "windowed":
             points = locator.decode_points(maps)[0].double().cpu().numpy()
             spread = spread_of(probability, GRID, locator.TARGET_STD * locator.STRIDE).cpu().numpy()
@@ -103,14 +108,22 @@ class StarterPredictor(Predictor):
             return Prediction(points, certain, spread, maps[0].cpu().numpy())
         probability = probability.cpu().numpy()
         if hints or previous is not None:
-            spine, levels = self._closely(probability, hints)
+            last = self.first.looks if previous is None or previous.looks is None else previous.looks
+            looks, spine, levels = self._closely(probability, hints, last)
         else:
-            spine, levels = self.first.spine, self.first.levels
+            looks, spine, levels = self.first.looks, self.first.spine, self.first.levels
         spread = np.sqrt((self.spread_scale * spine.spread) ** 2 + levels.variance)
         sharp = (locator.TARGET_STD * locator.STRIDE) ** 2
         peak = np.prod(sharp / (sharp + spread**2), 1) ** 0.5  # what the spread leaves of a certain map's peak
         confidence = peak * share_near(probability, spine.points)
-        return Prediction(spine.points, confidence, spread, maps[0].cpu().numpy())
+        return Prediction(spine.points, confidence, spread, maps[0].cpu().numpy(), looks)
+
+    def warm_up(self) -> None:
+        """Look at every number of vertebrae once: oneDNN makes its code anew for each, 4 ms a number."""
+        patches = torch.zeros(starter_refiner.LEVELS, 1, *starter_refiner.PATCH, device=self.device)
+        levels = torch.arange(starter_refiner.LEVELS, device=self.device)
+        for count in range(1, starter_refiner.LEVELS + 1):
+            self._refined(patches[:count], levels[:count])
 
     def _take(self, image: np.ndarray) -> None:
         with torch.inference_mode(), self.engine.autocast():
@@ -134,13 +147,17 @@ class StarterPredictor(Predictor):
             maps = maps.float()
             return maps, torch.softmax(maps[0].flatten(1), -1).view(maps[0].shape)
 
-    def _closely(self, probability: np.ndarray, hints: Hints) -> tuple[Spine, Levels]:
-        """The most probable spine given the locator's maps and hints, after looking again where these move it."""
+    def _closely(self, probability: np.ndarray, hints: Hints, last: Looks) -> tuple[Looks, Spine, Levels]:
+        """The most probable spine given the locator's maps and hints, after looking again where these move it.
+
+        `last`: what the last round saw, which saves looks.
+        """
         located = decode_shape(probability, self.prior, hints).points.reshape(17, 4, 2)
         relocated = _distance(located, self.first.located.reshape(17, 4, 2)) > RELOCATED_PX
         at = np.where(relocated[:, None, None], located, self.first.looks.at)
         at = self.judge.weigh(probability, at, hints).best
-        return self._settle(probability, self.first.looks.copy(), at, hints)
+        looks = self.first.looks.copy()
+        return looks, *self._settle(probability, looks, last, at, hints)
 
     @property
     def first(self) -> First:
@@ -148,25 +165,29 @@ class StarterPredictor(Predictor):
         if self._first is None:
             probability = self._locate({}, None)[1].cpu().numpy()
             located, looks = decode_shape(probability, self.prior, {}).points, Looks.none()
-            spine, levels = self._settle(probability, looks, located, {})
+            spine, levels = self._settle(probability, looks, looks, located, {})
             self._first = First(located, looks, spine, levels)
         return self._first
 
-    def _settle(self, probability: np.ndarray, looks: Looks, points: np.ndarray, hints: Hints) -> tuple[Spine, Levels]:
+    def _settle(
+        self, probability: np.ndarray, looks: Looks, last: Looks, points: np.ndarray, hints: Hints
+    ) -> tuple[Spine, Levels]:
         """Look from `points`, and once more from where levels are likelier if they are; `looks` is changed."""
-        spine = self._look(looks, points, hints)
+        spine = self._look(looks, last, points, hints)
         levels = self.judge.weigh(probability, spine.points, hints)
         if levels.changed:
-            spine = self._look(looks, levels.best, hints)
+            spine = self._look(looks, last, levels.best, hints)
             levels = self.judge.weigh(probability, spine.points, hints)
         return spine, levels
 
-    def _look(self, looks: Looks, points: np.ndarray, hints: Hints) -> Spine:
+    def _look(self, looks: Looks, last: Looks, points: np.ndarray, hints: Hints) -> Spine:
         """Look from `points` at vertebrae that were not looked at there, as long as they move; `looks` is changed."""
         for _ in range(LOOKS):
-            moved = np.flatnonzero(_distance(points, looks.at) > MOVED_PX)
-            if len(moved):
-                self._refine(looks, points.reshape(17, 4, 2)[moved], moved)
+            moved = _distance(points, looks.at) > MOVED_PX
+            seen = moved & (_distance(points, last.at) <= MOVED_PX)
+            looks.take(last, seen)
+            if (unseen := np.flatnonzero(moved & ~seen)).size:
+                self._refine(looks, points.reshape(17, 4, 2)[unseen], unseen)
             spine = looks.most_probable(self.prior, self.error_moments).with_given(hints)
             points = spine.points
         return spine
@@ -177,13 +198,16 @@ class StarterPredictor(Predictor):
             at = torch.from_numpy(vertebrae).float().to(self.device)
             centers, axes = starter_refiner.frames(at)
             patches = starter_refiner.cut(self._image, centers[None], axes[None])
-            patches = patches.contiguous(memory_format=torch.channels_last)
-            with self.engine.autocast():
-                local, doubt, _ = self.network.refiner(patches, torch.from_numpy(levels).to(self.device))
+            local, doubt = self._refined(patches, torch.from_numpy(levels).to(self.device))
             found = starter_refiner.to_grid(local, centers, axes)
         looks.at[levels] = vertebrae
         for kept, value in ((looks.found, found), (looks.deviation, doubt.exp()), (looks.axes, axes)):
             kept[levels] = value.double().cpu().numpy()
+
+    def _refined(self, patches: torch.Tensor, levels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The refiner's local corners (n, 4, 2) and logarithms of their deviations."""
+        with torch.inference_mode(), self.engine.autocast():
+            return self.network.refiner(patches.contiguous(memory_format=torch.channels_last), levels)[:2]
 
 
 def _distance(points: np.ndarray, vertebrae: np.ndarray) -> np.ndarray:

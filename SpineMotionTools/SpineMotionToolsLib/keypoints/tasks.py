@@ -33,6 +33,7 @@ def serve(parameters: dict[str, Any], progress: Progress = no_progress) -> Calla
     options = {name: parameters[name] for name in ("device", "precision", "threads") if parameters.get(name)}
     engine = Engine(**options)
     predictor = load_predictor(parameters.get("weights"), engine, parameters.get("decoding"))
+    predictor.warm_up()
     replay, origin = Replay(predictor), provenance_of(predictor).to_json()
 
     def answer(call: dict[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
