@@ -50,6 +50,25 @@ def test_sample_is_read_with_the_sacrum(spine):
     assert pitch.max() < 50
 
 
+def test_a_narrow_view_with_the_lower_sacrum_is_named_rightly():
+    """L2 to S3 of a drawn spine that training never showed; S3 is found, and left out."""
+    from SpineMotionToolsLib.spinenet.pipeline import detect
+    from SpineMotionToolsLib.spinenet.scans import Scan
+    from SpineMotionToolsLib.spinenet.training_scans import VALID, made_subjects
+
+    subject = made_subjects(1, seed=777)[0]
+    places = {
+        label: subject.corners[subject.state[:, body] == VALID, body].mean(axis=(0, 1))
+        for body, label in enumerate(subject.labels)
+    }
+    top, left = int(places["L2"][1] - 20), int(places["L2"][0] - 75)
+    view = subject.volume[top : int(places["S1"][1] + 75), left : left + 150]
+    found = detect(Scan.from_array(np.ascontiguousarray(view), 1.0, subject.slice_mm, "drawn")).vertebrae
+    assert [body.label for body in found][-6:] == ["L2", "L3", "L4", "L5", "S1", "S2"]
+    for body in found[-6:-1]:
+        assert np.linalg.norm(body.corners_px.mean(axis=(0, 1)) + (left, top) - places[body.label]) < 5
+
+
 def test_sample_has_grades_that_say_what_they_are(spine):
     assert spine.grades_are_demonstration
     assert all(len(disc.grades) == 11 for disc in spine.discs)

@@ -262,6 +262,41 @@ def test_two_s1_at_the_top_stay_when_asked():
     assert labelling.names_of([0, 0, 0], keep_first_s1=True) == ["S1", "S1", "S2"]
 
 
+def made_outlines(lower_widths):
+    """Outlines 30 wide at the top, one below the other, in the order rt, rb, lb, lt."""
+    return [
+        np.array([[115, y], [100 + w / 2, y + 28], [100 - w / 2, y + 28], [85, y]], float)
+        for y, w in zip(range(20, 400, 36), lower_widths)
+    ]
+
+
+def test_the_sacrum_tapers():
+    assert labelling.sacral_taper(np.array(made_outlines([30, 26, 22, 15]))) == pytest.approx([0, 0, 1, 1])
+
+
+def test_bodies_below_s1_are_counted_downwards():
+    assert labelling.sacral_names_of([2, 1, 0, 0, 0]) == ["L4", "L5", "S1", "S2", "S3"]
+    assert labelling.sacral_names_of([0, 1, 0]) == ["S1", "L5", "S1"]
+
+
+def test_a_second_sacral_body_moves_no_name_where_few_bodies_show():
+    outlines = made_outlines([30, 29, 17, 20])
+    seen = np.zeros((4, 24), np.float32)
+    seen[range(4), [2, 1, 0, 0]] = 40  # what both networks say: L4, L5, S1, S1
+
+    def context(image):
+        output = np.zeros_like(image)
+        for outline, logits in zip(outlines, seen):
+            output[0, 0, int(outline[:, 1].mean())] = logits
+        return output
+
+    def names(departures):
+        return labelling.label_vertebrae(outlines, seen, context, 400, 1.0, departures=departures).labels
+
+    assert names(Departures(sacral_bodies=True)) == ["L4", "L5", "S1", "S2"]
+    assert names(Departures()) == ["L3", "L4", "L5", "S1"]  # as published
+
+
 def test_numbering_counts_both_ways_and_knows_transitional_anatomy():
     assert Numbering().count_from(["?"] * 4, 2, "L1") == ["T11", "T12", "L1", "L2"]
     assert Numbering(lumbar=6).count_from(["?"] * 3, 2, "S1") == ["L5", "L6", "S1"]

@@ -58,6 +58,11 @@ class Departures:
     keep_first_s1: bool = False
     """Leave the first of two S1 at the top as it is; published: it is renamed S2, although it lies above."""
 
+    sacral_bodies: bool = False
+    """Take bodies below S1 for S2, S3 and so on without penalty, leave out those below S2, and count a body that tapers
+    downwards as S1 does as a sign of S1; published: a second S1 is penalised so much that where few bodies show, S2 is
+    named S1 and all names above are one level off."""
+
     drop_outliers: bool = False
     """Drop bodies beside a fifth-degree curve through all bodies; published: written, but never used."""
 

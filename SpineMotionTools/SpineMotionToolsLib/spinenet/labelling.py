@@ -6,7 +6,7 @@ Class 0 is S1, 1 is L5, ... 23 is C2; going down the body the class falls by one
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,19 +24,30 @@ ROWS_MULTIPLE = 256
 BEAM_WIDTH = 100
 START_SCORE = 1.0
 ORDER_PENALTY, REPEATED_S1_PENALTY, SKIP_PENALTY = 1000.0, 100.0, 100.0
+SACRAL_TAPER, NO_TAPER = 0.75, 0.80
+"""Lower by upper endplate of S1 (0.5 to 0.75), and where it begins to be a sign of S1 (L5 and above: 0.84 and more)."""
+TAPER_LOGIT = 6.0
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """The outcome for all vertebrae, top to bottom."""
+    """The outcome for all vertebrae, top to bottom. `probabilities` (n, 24): by the context network; `certainty` (n,):
+    of each label given all vertebrae.
+    """
 
     labels: list[str]
     classes: np.ndarray
     probabilities: np.ndarray
+    certainty: np.ndarray
     score: float
     appearance_classes: np.ndarray
     context_classes: np.ndarray
     context_image: np.ndarray
+
+    def upper(self, count: int) -> Labelling:
+        """The uppermost vertebrae alone."""
+        cut = ("labels", "classes", "probabilities", "certainty", "appearance_classes", "context_classes")
+        return replace(self, **{name: getattr(self, name)[:count] for name in cut})
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -62,23 +73,34 @@ def label_vertebrae(
     """
     appearance = np.asarray(appearance_logits, dtype=np.float32).reshape(-1, CLASSES)
     empty = ~appearance.any(axis=1)
+    if departures.sacral_bodies and len(appearance):
+        appearance = appearance.copy()
+        appearance[~empty, 0] += TAPER_LOGIT * sacral_taper(np.asarray(polygons))[~empty]
     rows = np.where(empty[:, None], np.float32(0), softmax(appearance, TEMPERATURE)) if len(appearance) else appearance
     image = context_image(polygons, rows, scan_rows, pixel_spacing_mm)
     output = context_network(image.astype(np.float32)[None, None])[0, 0]
     at = [min(int(centre_row(p, pixel_spacing_mm)), len(output) - 1) for p in polygons]
     context = np.asarray(output[at], dtype=np.float32).reshape(-1, CLASSES)
     probabilities = softmax(context, TEMPERATURE).astype(np.float64) if len(context) else context.astype(np.float64)
-    sequences, scores = beam_search(probabilities, penalise_skips=penalise_skips)
+    repeated_s1 = 0.0 if departures.sacral_bodies else REPEATED_S1_PENALTY
+    sequences, scores = beam_search(probabilities, penalise_skips=penalise_skips, repeated_s1=repeated_s1)
     best = np.array(sequences[0], dtype=np.int64)
     return Labelling(
-        names_of(best, departures.keep_first_s1),
+        sacral_names_of(best) if departures.sacral_bodies else names_of(best, departures.keep_first_s1),
         best,
         probabilities,
+        label_probabilities(probabilities, best, penalise_skips, repeated_s1),
         float(scores[0]),
         appearance.argmax(axis=1),
         context.argmax(axis=1),
         image,
     )
+
+
+def sacral_taper(polygons: np.ndarray) -> np.ndarray:
+    """(n,) from 0 (no sign of S1) to 1: how much outlines (n, 4, 2) narrow downwards."""
+    upper, lower = (np.linalg.norm(polygons[:, a] - polygons[:, b], axis=1) for a, b in ((0, 3), (1, 2)))
+    return np.clip((NO_TAPER - lower / np.maximum(upper, 1e-6)) / (NO_TAPER - SACRAL_TAPER), 0, 1)
 
 
 def centre_row(polygon: np.ndarray, pixel_spacing_mm: float) -> float:
@@ -103,7 +125,11 @@ def context_image(
 
 
 def beam_search(
-    probabilities: np.ndarray, width: int = BEAM_WIDTH, penalise_skips: bool = True, descending: bool = True
+    probabilities: np.ndarray,
+    width: int = BEAM_WIDTH,
+    penalise_skips: bool = True,
+    descending: bool = True,
+    repeated_s1: float = REPEATED_S1_PENALTY,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest class sequences, best first: (int64 (k, n), double scores (k,)), k at most `width`.
 
@@ -120,9 +146,7 @@ def beam_search(
             last = sequences[:, -1:]
             if descending:
                 wrong = classes >= last
-                candidates = candidates + np.where(
-                    wrong, np.where(classes == 0, REPEATED_S1_PENALTY, ORDER_PENALTY), 0.0
-                )
+                candidates = candidates + np.where(wrong, np.where(classes == 0, repeated_s1, ORDER_PENALTY), 0.0)
             else:
                 candidates = candidates + np.where(classes <= last, ORDER_PENALTY, 0.0)
             if penalise_skips:
@@ -133,7 +157,12 @@ def beam_search(
     return sequences, scores
 
 
-def label_probabilities(probabilities: np.ndarray, classes: np.ndarray, penalise_skips: bool = True) -> np.ndarray:
+def label_probabilities(
+    probabilities: np.ndarray,
+    classes: np.ndarray,
+    penalise_skips: bool = True,
+    repeated_s1: float = REPEATED_S1_PENALTY,
+) -> np.ndarray:
     """The probability of each vertebra's class given all vertebrae: double (n,).
 
     The sum over all sequences weighted by exp(-score), with the search's own penalties (forward-backward algorithm).
@@ -142,7 +171,7 @@ def label_probabilities(probabilities: np.ndarray, classes: np.ndarray, penalise
     with np.errstate(divide="ignore"):
         emission = np.log(np.asarray(probabilities, dtype=np.float64).reshape(-1, CLASSES))
     after, before = np.meshgrid(np.arange(CLASSES), np.arange(CLASSES))
-    wrong = np.where(after == 0, REPEATED_S1_PENALTY, ORDER_PENALTY)
+    wrong = np.where(after == 0, repeated_s1, ORDER_PENALTY)
     penalty = np.where(after >= before, wrong, 0.0)
     if penalise_skips:
         penalty = penalty + np.where(abs(after - before) > 1, SKIP_PENALTY, 0.0)
@@ -168,4 +197,13 @@ def names_of(classes: Sequence[int], keep_first_s1: bool = False) -> list[str]:
             names[-1] = "S2"
         if names[:2] == ["S1", "S1"] and not keep_first_s1:
             names[0] = "S2"
+    return names
+
+
+def sacral_names_of(classes: Sequence[int]) -> list[str]:
+    """Level names of a class sequence, top to bottom: of several S1 in a row the second is S2, the third S3."""
+    names: list[str] = []
+    for c in classes:
+        below = names and names[-1].startswith("S") and c == 0
+        names.append(f"S{int(names[-1][1:]) + 1}" if below else LEVELS[c])
     return names

@@ -28,7 +28,7 @@ from .grades import HEADS
 from .grouping import SLICE_OVERLAP, VertebraOutline, group_slices
 from .inference import SliceDetector, appearance_logits, context_output, grade_logits
 from .inputs import read_scan
-from .labelling import Labelling, label_probabilities, label_vertebrae, softmax
+from .labelling import Labelling, label_vertebrae, softmax
 from .measurements import measure_spine
 from .models import Models, choose_models
 from .numbering import Numbering
@@ -61,6 +61,7 @@ class Options:
 
 
 AUTO, DEFAULTS = Engine(), Options()
+NAMED = frozenset(Numbering().levels)
 
 
 def parameters_of(options: Options, models: Models) -> dict[str, Any]:
@@ -100,10 +101,9 @@ def detect(
     (outlines, labelling), resolved = run_with_fallback(
         lambda on: _detect(scan, models, on, options, departures, progress), engine
     )
-    probabilities = label_probabilities(labelling.probabilities, labelling.classes, options.penalise_skips)
     vertebrae = tuple(
         _vertebra(outline, label, scan, probability)
-        for outline, label, probability in zip(outlines, labelling.labels, probabilities)
+        for outline, label, probability in zip(outlines, labelling.labels, labelling.certainty)
     )
     provenance = current(
         "spinenet",
@@ -224,7 +224,8 @@ def _detect(
         options.penalise_skips,
         departures,
     )
-    return outlines, labelling
+    named = sum(label in NAMED for label in labelling.labels)  # all but the sacral bodies below S2
+    return outlines[:named], labelling.upper(named)
 
 
 def _vertebra(outline: VertebraOutline, label: str, scan: Scan, probability: float) -> Vertebra:

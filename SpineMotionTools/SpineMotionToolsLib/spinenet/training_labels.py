@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from SpineMotionToolsLib.common.engine import has_fast_bf16
-from SpineMotionToolsLib.spinenet.labelling import CLASSES, LEVELS, context_image, softmax
+from SpineMotionToolsLib.spinenet.labelling import CLASSES, LEVELS, TAPER_LOGIT, context_image, softmax
 from SpineMotionToolsLib.spinenet.models import load_network
 from SpineMotionToolsLib.spinenet.small_networks import (
     CONTEXT_SHARPNESS,
@@ -37,6 +37,8 @@ TEMPERATURE = 10.0
 GRAY_STEPS = 80  # levels of stored volumes between 0 and 1; the few voxels above 3.2 are cut
 BATCH = 16
 MADE_SHARE = 0.35
+BELOW_S1 = (0.5, 0.25, 0.17, 0.08)  # share of the scans in which so many bodies below S1 are found
+LOWER_SACRUM_MM = (28, 24, 21)
 
 
 class VolumeSampler:
@@ -215,7 +217,7 @@ class SequenceSampler:
     def spine(self, rows: int = 512) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image (rows, 24), the bodies' center rows and their classes, top to bottom.
 
-        Some bodies are missed, some scans show the second sacral body (class of the first), some a false body.
+        Some bodies are missed, many scans show sacral bodies below S1 (class of the first), some a false body.
         """
         rng = self._rng
         view = rng.random()
@@ -224,19 +226,35 @@ class SequenceSampler:
         if view > 0.83 and rng.random() < 0.8:  # a neck
             top = C2
         classes = np.arange(top, bottom - 1, -1)
-        if bottom == 0 and rng.random() < 0.15:
-            classes = np.append(classes, 0)
-        pitch = _pitch_mm(classes) * np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.05, len(classes)))
+        below = int(rng.choice(len(BELOW_S1), p=BELOW_S1)) if bottom == 0 else 0
+        classes = np.append(classes, np.zeros(below, int))
+        usual = _pitch_mm(classes)
+        usual[len(classes) - below :] = LOWER_SACRUM_MM[:below]
+        pitch = usual * np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.05, len(classes)))
         centers = rng.uniform(5, 60) + np.cumsum(pitch) - pitch / 2
         kept = (centers < rows - 10) & (rng.random(len(classes)) > rng.choice([0.0, 0.02, 0.12]))
         classes, centers, pitch = classes[kept], centers[kept], pitch[kept]
-        probabilities = softmax(self._logits(classes), TEMPERATURE)
+        probabilities = softmax(self._sacral(self._logits(classes), classes), TEMPERATURE)
         outlines = [np.array([[0, c - p / 2], [0, c + p / 2]] * 2) for c, p in zip(centers, 0.75 * pitch)]
         if rng.random() < 0.06:
             row = rng.uniform(10, rows - 20)
             outlines.append(np.array([[0, row - 10], [0, row + 10]] * 2))
             probabilities = np.vstack([probabilities, softmax(rng.normal(0, 2, (1, CLASSES)), TEMPERATURE)])
         return context_image(outlines, probabilities, rows, 1.0)[:rows], centers.astype(int), classes
+
+    def _sacral(self, logits, classes):
+        """S1 is surest, by its shape; bodies below it look like S1 or like nothing that was taught."""
+        rng = self._rng
+        sacral = np.flatnonzero(classes == 0)
+        for place, body in enumerate(sacral):
+            if place and rng.random() < 0.4:
+                logits[body] = rng.normal(0, rng.uniform(0.5, 2.5), CLASSES)
+            if rng.random() < (0.85, 0.5, 0.3, 0.3)[min(place, 3)]:
+                logits[body, 0] += TAPER_LOGIT * rng.uniform(0.3, 1)
+        for body in np.flatnonzero(classes > 0):
+            if rng.random() < 0.02:
+                logits[body, 0] += TAPER_LOGIT * rng.random()
+        return logits
 
     def _logits(self, classes):
         """Logits as an appearance network gives them: broad, sometimes a level off, unsure away from both ends."""
