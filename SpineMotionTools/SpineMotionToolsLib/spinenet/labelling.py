@@ -24,7 +24,7 @@ ROWS_MULTIPLE = 256
 BEAM_WIDTH = 100
 START_SCORE = 1.0
 ORDER_PENALTY, REPEATED_S1_PENALTY, SKIP_PENALTY = 1000.0, 100.0, 100.0
-SACRAL_TAPER, NO_TAPER = 0.75, 0.80
+SACRAL_TAPER, NO_TAPER = 0.75, 0.82
 """Lower by upper endplate of S1 (0.5 to 0.75), and where it begins to be a sign of S1 (L5 and above: 0.84 and more)."""
 TAPER_LOGIT = 6.0
 

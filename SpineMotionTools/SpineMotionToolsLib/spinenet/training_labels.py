@@ -249,7 +249,7 @@ class SequenceSampler:
         for place, body in enumerate(sacral):
             if place and rng.random() < 0.4:
                 logits[body] = rng.normal(0, rng.uniform(0.5, 2.5), CLASSES)
-            if rng.random() < (0.85, 0.5, 0.3, 0.3)[min(place, 3)]:
+            if rng.random() < (0.65, 0.5, 0.3, 0.3)[min(place, 3)]:
                 logits[body, 0] += TAPER_LOGIT * rng.uniform(0.3, 1)
         for body in np.flatnonzero(classes > 0):
             if rng.random() < 0.02:
