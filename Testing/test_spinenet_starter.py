@@ -63,7 +63,9 @@ def test_a_narrow_view_with_the_lower_sacrum_is_named_rightly():
     }
     top, left = int(places["L2"][1] - 20), int(places["L2"][0] - 75)
     view = subject.volume[top : int(places["S1"][1] + 75), left : left + 150]
-    found = detect(Scan.from_array(np.ascontiguousarray(view), 1.0, subject.slice_mm, "drawn")).vertebrae
+    spine = detect(Scan.from_array(np.ascontiguousarray(view), 1.0, subject.slice_mm, "drawn"))
+    assert "below S2" in spine.warnings[0]
+    found = spine.vertebrae
     assert [body.label for body in found][-6:] == ["L2", "L3", "L4", "L5", "S1", "S2"]
     for body in found[-6:-1]:
         assert np.linalg.norm(body.corners_px.mean(axis=(0, 1)) + (left, top) - places[body.label]) < 5

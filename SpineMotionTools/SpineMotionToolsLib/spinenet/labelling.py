@@ -6,7 +6,7 @@ Class 0 is S1, 1 is L5, ... 23 is C2; going down the body the class falls by one
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,11 +43,6 @@ class Labelling:
     appearance_classes: np.ndarray
     context_classes: np.ndarray
     context_image: np.ndarray
-
-    def upper(self, count: int) -> Labelling:
-        """The uppermost vertebrae alone."""
-        cut = ("labels", "classes", "probabilities", "certainty", "appearance_classes", "context_classes")
-        return replace(self, **{name: getattr(self, name)[:count] for name in cut})
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

@@ -104,7 +104,9 @@ def detect(
     vertebrae = tuple(
         _vertebra(outline, label, scan, probability)
         for outline, label, probability in zip(outlines, labelling.labels, labelling.certainty)
+        if label in NAMED
     )
+    left_out = len(outlines) - len(vertebrae)
     provenance = current(
         "spinenet",
         models.id,
@@ -120,7 +122,11 @@ def detect(
         discs_between(vertebrae, Numbering()),
         scan.geometry,
         provenance,
-        warnings=(*scan.warnings, *detection_warnings(vertebrae, scan.geometry, Numbering())),
+        warnings=(
+            *scan.warnings,
+            *([f"Bodies found below S2 and left out: {left_out}."] if left_out else []),
+            *detection_warnings(vertebrae, scan.geometry, Numbering()),
+        ),
         notices=models.notices,
         grades_are_demonstration=models.grades_are_demonstration,
     )
@@ -224,8 +230,7 @@ def _detect(
         options.penalise_skips,
         departures,
     )
-    named = sum(label in NAMED for label in labelling.labels)  # all but the sacral bodies below S2
-    return outlines[:named], labelling.upper(named)
+    return outlines, labelling
 
 
 def _vertebra(outline: VertebraOutline, label: str, scan: Scan, probability: float) -> Vertebra:
