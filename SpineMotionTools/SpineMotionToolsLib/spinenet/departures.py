@@ -72,7 +72,8 @@ class Departures:
 
     @classmethod
     def recommended(cls) -> Departures:
-        """All that improve positions and never cost a body; the tangent stays, since networks are trained with it."""
+        """All that improve positions and names and cost no body above S3; the tangent stays, since networks are trained
+        with it."""
         off = {"true_angle", "drop_outliers"}
         return cls(**{field.name: field.name not in off for field in fields(cls)})
 
