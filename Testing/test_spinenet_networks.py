@@ -54,6 +54,22 @@ def test_winograd_equals_direct_convolution(tile, shape, fewest_tiles, products,
             assert torch.allclose(got, want, atol=2e-5)
 
 
+def test_winograd_keeps_the_order_of_its_filters_when_the_batch_changes(products, monkeypatch):
+    monkeypatch.setattr(winograd, "FEWEST_TILES", 8)
+    monkeypatch.setattr(winograd, "CHUNK_BYTES", 0)
+    conv = nn.Conv2d(20, 12, 3, padding=1)
+    counts = []
+    with torch.no_grad():
+        fast = WinogradConv(conv.weight, conv.bias)
+        plainly = fast.products.add_to_
+        fast.products.add_to_ = lambda total, x, **how: counts.append(x.shape) or plainly(total, x, **how)
+        for shape in ((3, 20, 8, 8), (1, 20, 8, 8), (7, 20, 8, 8), (2, 20, 7, 11), (2, 20, 15, 13), (1, 20, 3, 70)):
+            x = torch.randn(shape)
+            assert torch.allclose(fast(x.movedim(1, -1)).movedim(-1, 1), conv(x).relu(), atol=2e-5)
+    assert len(set(counts[:-1])) == 1  # a row of 18 tiles is more than the first call's 8
+    assert counts[-1][1] == 18
+
+
 @pytest.mark.parametrize(("bf16", "tolerance"), [(False, 2e-5), (True, 0.1)])
 @pytest.mark.parametrize("fewest_tiles", [1, 1000], ids=["in parts", "at once"])
 def test_winograd_in_depth_and_after_another_size(fewest_tiles, bf16, tolerance, products, monkeypatch):
@@ -84,6 +100,29 @@ def test_fast_grading_equals_the_plain_one_and_bf16_is_near():
         want = torch.cat(network(x), 1)
         assert torch.allclose(torch.cat(FastGrading(network)(x), 1), want, atol=1e-4)
         assert torch.allclose(torch.cat(FastGrading(network, bf16=True)(x), 1), want, atol=0.05)
+
+
+def test_a_disc_that_rounds_badly_has_others_decided_again(monkeypatch):
+    exact = [np.array([[0.0, 10.0], [0.0, 10.0], [0.0, 10.0]]), np.array([[0.0, -0.1], [-0.5, 0.0], [5.0, 0.0]])]
+    fast = [exact[0], exact[1] + [[0.0, 0.11], [0.6, 0.0], [0.0, 0.0]]]  # the first two classes turned round
+    answers = {"fast": fast, "exact": exact}
+    asked = []
+
+    def grade(way, discs, _engine):
+        asked.append((way, discs.tolist()))
+        return [of_head[discs] for of_head in answers[way]]
+
+    monkeypatch.setattr(
+        inference, "_ways_to_grade", lambda *_: [inference.Way("fast", "bfloat16"), inference.Way("exact")]
+    )
+    monkeypatch.setattr(
+        inference, "_grade", lambda way, discs, engine: grade(way.network, discs[:, 0].astype(int), engine)
+    )
+    logits = inference.grade_logits(None, np.arange(3.0), None)
+    assert [way for way, _ in asked] == ["fast", "exact", "exact"]
+    assert [of_head.argmax(axis=1).tolist() for of_head in logits] == [h.argmax(axis=1).tolist() for h in exact]
+    assert asked[1][1] == [0]
+    assert asked[2][1] == [1]  # its lead of 0.1 is more than bfloat16's usual rounding, less than that of the first
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.spinenet import discs, heatmaps, labelling, polygons, resampling, vertebra_volumes
-from SpineMotionToolsLib.spinenet.certainty import grades_in_doubt, peaks_in_doubt
+from SpineMotionToolsLib.spinenet.certainty import LOGIT_ROUNDING, grades_in_doubt, peaks_in_doubt, rounding_to_expect
 from SpineMotionToolsLib.spinenet.departures import FAITHFUL, RECOMMENDED, Departures
 from SpineMotionToolsLib.spinenet.detection_targets import make_targets, mirror_corners, patch_to_scan, scan_to_patch
 from SpineMotionToolsLib.spinenet.grouping import VertebraOutline, assemble, decode_slice, group_slices
@@ -358,5 +358,11 @@ def test_a_peak_at_the_threshold_is_in_doubt():
 
 def test_near_classes_are_in_doubt_for_their_disc_only():
     logits = [np.array([[0.0, 3.0], [1.0, 1.001]]), np.array([[2.0, 0.0], [2.0, 0.0]])]
-    assert grades_in_doubt(logits, "bfloat16").tolist() == [False, True]
-    assert grades_in_doubt(logits, "float32").tolist() == [False, False]
+    assert grades_in_doubt(logits, LOGIT_ROUNDING["bfloat16"]).tolist() == [False, True]
+    assert grades_in_doubt(logits, LOGIT_ROUNDING["float32"]).tolist() == [False, False]
+
+
+def test_rounding_to_expect_is_four_times_the_largest_change_of_a_difference():
+    fast = [np.array([[0.0, 3.0], [1.0, 2.0]]), np.array([[5.0, 0.0, 2.0], [1.0, 0.0, 0.0]])]
+    exact = [np.array([[0.1, 3.1], [1.0, 2.01]]), np.array([[5.0, 0.0, 2.05], [1.0, 0.0, 0.0]])]
+    assert rounding_to_expect(fast, exact) == pytest.approx(4 * 0.05 / 5)  # both logits 0.1 higher change nothing

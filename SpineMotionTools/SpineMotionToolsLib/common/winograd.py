@@ -70,6 +70,9 @@ class WinogradConv(nn.Module):
 
     Convolutions that run one after the other may share a `workspace`. The returned tensor lies in it and is overwritten
     by the next call: copy what must last longer. Inference on the CPU only.
+
+    All channel sums run for the same number of tiles, that of the first call, with unused places where a picture or a
+    batch has fewer: oneDNN orders filters by that number and would reorder large ones, for seconds, at every change.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class WinogradConv(nn.Module):
         self.large = filters.numel() * 4 > LARGE_FILTERS_BYTES
         padding = (filters.shape[2] // 2, 0)
         self.products = Convolution(filters, None, padding=padding, slope=None, bf16=bf16, groups=self.by.reach**2)
+        self.places = 0  # tiles at once; known from the first call
 
     def forward(self, *parts: Tensor) -> Tensor:
         """One or more maps (n, [d,] h, w, c_i), joined along the channels -> (n, [d,] h, w, out)."""
@@ -129,29 +133,32 @@ class WinogradConv(nn.Module):
 
     def _chunks(self, n: int, depth: int, rows: int, columns: int) -> list[tuple[slice, slice]]:
         """Slices over images and rows of tiles whose work fits the cache, but that use large filters often enough."""
-        wanted = max(FEWEST_TILES, CHUNK_BYTES // (4 * self.by.reach**2 * max(self.channels, self.out)))
-        if self.large:
-            wanted = max(wanted, TILES_FOR_LARGE_FILTERS)
-        if wanted >= depth * rows * columns:
-            step = wanted // (depth * rows * columns)
-            return [(slice(i, i + step), slice(0, rows)) for i in range(0, n, step)]
-        parts = -(-depth * rows * columns // wanted)
-        step = -(-rows // parts)  # parts of nearly equal size
-        return [(slice(i, i + 1), slice(r, r + step)) for i in range(n) for r in range(0, rows, step)]
+        wanted = self.places
+        if not wanted:
+            fitting = CHUNK_BYTES // (4 * self.by.reach**2 * max(self.channels, self.out))
+            wanted = max(fitting, TILES_FOR_LARGE_FILTERS if self.large else FEWEST_TILES)
+        an_image = depth * rows * columns
+        images = _equal_parts(n, wanted // an_image) if wanted >= an_image else 1
+        strip = rows if wanted >= an_image else _equal_parts(rows, max(1, wanted // (depth * columns)))
+        return [(slice(i, i + images), slice(r, r + strip)) for i in range(0, n, images) for r in range(0, rows, strip)]
 
     def _convolve(self, tiles: Tensor, result: Tensor) -> None:
         """Tiles (n, d, rows, columns, reach, reach, channels) -> result (n, d, rows, tile, columns, tile, out)."""
         n, depth, rows, columns, reach, _, channels = tiles.shape
         tile, count = self.by.tile, n * depth * rows * columns
         gathered = self._keep("gathered", tuple(tiles.shape)).copy_(tiles)
-        inputs = self._keep("inputs", (count, reach**2, channels))
-        torch.bmm(self.by.inputs.expand(count, -1, -1), gathered.view(inputs.shape), out=inputs)
-        places = (1, count, 1) if self.flat else (n, depth, rows * columns)
-        inputs = self._as("rounded", inputs.view(*places, -1), self.products.dtype)
+        if self.flat:
+            self.places = max(self.places, count)
+        places = (1, self.places, 1) if self.flat else (n, depth, rows * columns)
+        inputs = self._keep("inputs", (*places, reach**2 * channels))
+        given = inputs.view(-1, reach**2, channels)[:count]
+        torch.bmm(self.by.inputs.expand(count, -1, -1), gathered.view(given.shape), out=given)
+        inputs = self._as("rounded", inputs, self.products.dtype)
         products = self._keep("products", (*places, reach**2 * self.out), self.products.dtype).zero_()
         products = self._as("widened", self.products.add_to_(products, inputs, relu=False), torch.float32)
+        products = products.view(-1, reach**2, self.out)[:count]
         outputs = self._keep("outputs", (count, tile**2, self.out))
-        torch.bmm(self.by.outputs.expand(count, -1, -1), products.view(count, reach**2, -1), out=outputs)
+        torch.bmm(self.by.outputs.expand(count, -1, -1), products, out=outputs)
         outputs = outputs.view(n, depth, rows, columns, tile, tile, -1).transpose(3, 4)
         torch.add(outputs, self.bias, out=result)
         activate_(result, self.slope)
@@ -165,3 +172,8 @@ class WinogradConv(nn.Module):
         if held is None or held.numel() < prod(shape):
             held = self.kept[name] = torch.empty(prod(shape), dtype=dtype)
         return held[: prod(shape)].view(shape)
+
+
+def _equal_parts(total: int, most: int) -> int:
+    """The size of the fewest parts of nearly equal size with at most `most` each."""
+    return -(-total // -(-total // most))

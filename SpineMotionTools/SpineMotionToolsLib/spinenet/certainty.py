@@ -18,7 +18,11 @@ HEAT_ROUNDING, VECTOR_ROUNDING = 1e-5, 2e-5
 seen)."""
 
 LOGIT_ROUNDING = {"float32": 2e-5, "bfloat16": 4e-3}
-"""Largest difference of two logits between fast and plain grading, as a part of the range of a disc's logits."""
+"""Difference of two logits between fast and plain grading that is expected at most, as a part of the range of a disc's
+logits. It depends on the weights, so discs that are decided again tell whether more must be expected."""
+
+LOGIT_SAFETY = 4.0
+"""Rounding to expect, as a multiple of the largest seen."""
 
 
 def peaks_in_doubt(heat_map: np.ndarray, threshold: float) -> bool:
@@ -53,10 +57,19 @@ def _patch_in_doubt(patch: np.ndarray, threshold: float, truncated: bool) -> boo
     return False
 
 
-def grades_in_doubt(logits: Sequence[np.ndarray], precision: str) -> np.ndarray:
+def grades_in_doubt(logits: Sequence[np.ndarray], rounding: float) -> np.ndarray:
     """Discs (n,) for which the class of some head could change; `logits`: (n, classes) of each head."""
-    together = np.concatenate(logits, axis=1)
-    rounding = LOGIT_ROUNDING[precision] * np.ptp(together, axis=1)
     ordered = [np.sort(of_head, axis=1) for of_head in logits]
     margins = np.min([o[:, -1] - o[:, -2] for o in ordered], axis=0)
-    return margins <= rounding
+    return margins <= rounding * _ranges(logits)
+
+
+def rounding_to_expect(fast: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> float:
+    """From the logits of the same discs computed in two ways: what `grades_in_doubt` should allow for."""
+    changes = np.max([np.ptp(e - f, axis=1) for f, e in zip(fast, exact)], axis=0)
+    return LOGIT_SAFETY * float((changes / np.maximum(_ranges(exact), np.finfo(np.float32).tiny)).max())
+
+
+def _ranges(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """The range of all logits of each disc (n,)."""
+    return np.ptp(np.concatenate(logits, axis=1), axis=1)

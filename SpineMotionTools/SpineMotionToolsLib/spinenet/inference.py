@@ -16,7 +16,7 @@ import numpy as np
 
 from SpineMotionToolsLib.common.engine import ResolvedEngine
 
-from .certainty import grades_in_doubt, patches_in_doubt, peaks_in_doubt
+from .certainty import LOGIT_ROUNDING, grades_in_doubt, patches_in_doubt, peaks_in_doubt, rounding_to_expect
 from .departures import Departures
 from .grades import HEADS
 from .grouping import SliceDetections, decode_slice
@@ -111,15 +111,28 @@ def grade_logits(models: Models, volumes: np.ndarray, engine: ResolvedEngine) ->
         return [np.zeros((0, head.classes), dtype=np.float32) for head in HEADS]
     discs = volumes[:, None].astype(np.float32)
     fastest, *others = _ways_to_grade(models, engine)
-    logits, precision = _run(fastest.network(), discs, engine, DISCS_AT_ONCE, fastest.autocast), fastest.precision
+    logits, precision = _grade(fastest, discs, engine), fastest.precision
     for way in others:
-        doubt = grades_in_doubt(logits, precision)
-        if not doubt.any():
-            break
-        for of_head, again in zip(logits, _run(way.network(), discs[doubt], engine, DISCS_AT_ONCE)):
-            of_head[doubt] = again
+        _decide_again(logits, discs, LOGIT_ROUNDING[precision], way, engine)
         precision = way.precision
     return logits
+
+
+def _decide_again(
+    logits: list[np.ndarray], discs: np.ndarray, rounding: float, way: Way, engine: ResolvedEngine
+) -> None:
+    """Replace the logits of discs in doubt by those of a more exact way, which also tell how far rounding went."""
+    left = np.ones(len(discs), dtype=bool)
+    while (doubt := left & grades_in_doubt(logits, rounding)).any():
+        again = _grade(way, discs[doubt], engine)
+        rounding = max(rounding, rounding_to_expect([of_head[doubt] for of_head in logits], again))
+        for of_head, exact in zip(logits, again):
+            of_head[doubt] = exact
+        left &= ~doubt
+
+
+def _grade(way: Way, discs: np.ndarray, engine: ResolvedEngine) -> list[np.ndarray]:
+    return _run(way.network(), discs, engine, DISCS_AT_ONCE, way.autocast)
 
 
 class Way(NamedTuple):
