@@ -230,7 +230,9 @@ def _train(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.report import Report
     from SpineMotionToolsLib.gait.dataset import labeled_folds, labeled_videos
     from SpineMotionToolsLib.gait.models import ClipSettings, new_network
-    from SpineMotionToolsLib.gait.training import Recipe, cross_validate
+
+    videos, parts = labeled_folds(options.videos) or (labeled_videos(options.videos), None)
+    from SpineMotionToolsLib.gait.training import Recipe, cross_validate  # takes seconds: it imports Lightning
 
     settings = ClipSettings(options.frames, options.clip_s, options.size_px)
     recipe = Recipe(epochs=options.epochs, transfer=options.transfer)
@@ -238,7 +240,6 @@ def _train(options: argparse.Namespace) -> int:
     def network():
         return new_network(options.network, options.frames, options.start_from)
 
-    videos, parts = labeled_folds(options.videos) or (labeled_videos(options.videos), None)
     found = cross_validate(network, videos, settings, recipe, options.out, options.folds, say, parts)
     report = Report("Gait: cross-validation", options.network)
     tables = {

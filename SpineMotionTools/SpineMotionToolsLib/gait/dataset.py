@@ -40,7 +40,8 @@ def labeled_videos(root: Path | str) -> list[LabeledVideo]:
     for label, name in enumerate(FOLDERS):
         if not any(video.label == label for video in videos):
             raise InputError(
-                f"{Path(root) / name} holds no videos. Put the videos of one class into each of {FOLDERS}."
+                f"{Path(root) / name} holds no videos. Put the videos of each class into the folder of its name: "
+                f"{' or '.join(FOLDERS)}."
             )
     return sorted(videos, key=lambda video: video.path.name)
 

@@ -209,7 +209,7 @@ class MotionResult:
             Column("last_slice", description="index of its last slice"),
             Column("grade", description="rounded mean of its slice grades; empty when no slice was scored"),
             Column("member_agreement", description="mean share of members that voted for the slice grades"),
-            Column("slices_ge4", description="scored slices with grade 4 or 5"),
+            Column("slices_of_grade_4_or_5", description="number of scored slices with grade 4 or 5"),
         ]
         rows = []
         for number, (first, end) in enumerate(self.stack_ranges.tolist()):
@@ -229,7 +229,7 @@ class MotionResult:
             Column("grade", description="rounded mean of the slice grades"),
             Column("member_agreement", "%", "mean share of members that voted for the slice grades"),
             Column("worst_stack_grade", description="highest grade of any stack"),
-            Column("slices_ge4", "%", "share of scored slices with grade 4 or 5"),
+            Column("slices_of_grade_4_or_5", "%", "share of scored slices with grade 4 or 5"),
             Column("slices_scored"),
             Column("tied_slices", description="slices where several grades had the most votes"),
             Column("rules", description="published rules the numbers follow"),

@@ -199,12 +199,13 @@ def _train(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.report import Report
     from SpineMotionToolsLib.movements.dataset import labeled_infants, read_prepared
     from SpineMotionToolsLib.movements.networks import TwoStream, Variant
-    from SpineMotionToolsLib.movements.training import Chunks, Recipe, cross_validate
+
+    infants = labeled_infants(options.root)
+    from SpineMotionToolsLib.movements.training import Chunks, Recipe, cross_validate  # takes seconds: Lightning
 
     streams = options.spatial or None, options.temporal or None
     variant = Variant(*streams, options.fusion if all(streams) else "sum")
     recipe = Recipe(options.epochs, options.batch_size, options.learning_rate)
-    infants = labeled_infants(options.root)
     *chunks, owners = read_prepared(infants)
     names = [infants[owner].folder.relative_to(options.root).as_posix() for owner in owners]
     found = cross_validate(lambda: TwoStream(variant), Chunks(*chunks), names, recipe, options.out, say)
