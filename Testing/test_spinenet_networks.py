@@ -13,7 +13,9 @@ from SpineMotionToolsLib.common.errors import InputError, WeightsError
 from SpineMotionToolsLib.common.fast_layers import Maker
 from SpineMotionToolsLib.common.weights import load_contract, write_safetensors
 from SpineMotionToolsLib.common.winograd import WinogradConv
-from SpineMotionToolsLib.spinenet import inference, models, networks, training
+from SpineMotionToolsLib.spinenet import grouping, inference, models, networks, patches, training
+from SpineMotionToolsLib.spinenet.departures import FAITHFUL
+from SpineMotionToolsLib.spinenet.detection_targets import make_targets
 from SpineMotionToolsLib.spinenet.fast_networks import FastGrading, FastUpBlock, accelerated
 from SpineMotionToolsLib.spinenet.grades import HEADS
 from torch import nn
@@ -123,6 +125,39 @@ def test_a_disc_that_rounds_badly_has_others_decided_again(monkeypatch):
     assert [of_head.argmax(axis=1).tolist() for of_head in logits] == [h.argmax(axis=1).tolist() for h in exact]
     assert asked[1][1] == [0]
     assert asked[2][1] == [1]  # its lead of 0.1 is more than bfloat16's usual rounding, less than that of the first
+
+
+class Maps(nn.Module):
+    """A detector that knows its answer."""
+
+    def __init__(self, maps: np.ndarray) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self.maps[: len(x)])
+
+
+@pytest.mark.parametrize(
+    ("centroid", "gap", "again", "outlines"),
+    [(1.0, 1e-6, 1, 1), (1.0, 0.1, 0, 1), (0.0, 1e-6, 0, 0), (0.6000001, 0.1, 1, 1)],
+    ids=["a corner in doubt", "nothing in doubt", "no centroid", "the centroid in doubt"],
+)
+def test_patches_are_decided_again_where_rounding_could_change_an_outline(centroid, gap, again, outlines):
+    windows = [patches.Window(0, 224, 0, 224)]
+    exact = make_targets(np.array([[[150.2, 100.3], [150.2, 121.3], [109.2, 121.3], [109.2, 100.3]]]))[None]
+    exact[0, 4] *= centroid / exact[0, 4].max()
+    row, column = np.unravel_index(exact[0, 0].argmax(), exact.shape[2:])
+    exact[0, 0, row, column + 1] = exact[0, 0, row, column] - np.float32(gap)
+    fast = exact.copy()
+    fast[0, 0, row, column + 1] += np.float32(2e-6)  # rounding that turns a lead of 1e-6 round
+    set_ = models.Models({})
+    set_.fast_network, set_.network = lambda *_: Maps(fast), lambda *_: Maps(exact)
+    engine = Engine("cpu", "float32").resolve()
+    detector = inference.SliceDetector(set_, engine, windows, (225, 225), 0.6, 0.6, FAITHFUL, 1.0)
+    found = detector.detect(np.zeros((1, 1, 224, 224), dtype=np.float32))[0]
+    assert (detector.decided_again, len(found.polygons)) == (again, outlines)
+    assert np.array_equal(found.polygons, grouping.decode_slice(exact, windows, (225, 225)).polygons)
 
 
 @pytest.mark.slow

