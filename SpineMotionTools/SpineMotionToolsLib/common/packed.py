@@ -56,7 +56,7 @@ class Convolution(nn.Module):
         super().__init__()
         self.flat, self.dtype = weight.ndim == 4, torch.bfloat16 if bf16 else torch.float32
         layout = torch.channels_last if self.flat else torch.channels_last_3d
-        self.weight = weight.detach().to(self.dtype, memory_format=layout)
+        self.weight = weight.detach().to(self.dtype).contiguous(memory_format=layout)
         self.bias = None if bias is None else bias.detach().to(self.dtype)
         self.stride, self.padding, self.groups, self.slope = stride, padding, groups, slope
         self.can_pack, self.packed = self.flat and can_pack(), False
