@@ -229,7 +229,7 @@ class MotionResult:
             Column("grade", description="rounded mean of the slice grades"),
             Column("member_agreement", "%", "mean share of members that voted for the slice grades"),
             Column("worst_stack_grade", description="highest grade of any stack"),
-            Column("slices_of_grade_4_or_5", "%", "share of scored slices with grade 4 or 5"),
+            Column("share_of_grade_4_or_5", "%", "share of scored slices with grade 4 or 5"),
             Column("slices_scored"),
             Column("tied_slices", description="slices where several grades had the most votes"),
             Column("rules", description="published rules the numbers follow"),
