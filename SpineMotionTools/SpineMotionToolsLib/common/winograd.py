@@ -71,8 +71,9 @@ class WinogradConv(nn.Module):
     Convolutions that run one after the other may share a `workspace`. The returned tensor lies in it and is overwritten
     by the next call: copy what must last longer. Inference on the CPU only.
 
-    All channel sums run for the same number of tiles, that of the first call, with unused places where a picture or a
-    batch has fewer: oneDNN orders filters by that number and would reorder large ones, for seconds, at every change.
+    In two dimensions all channel sums run for the same number of tiles, that of the first call, with unused places
+    where a picture or a batch has fewer: oneDNN orders filters by that number and would reorder large ones, for
+    seconds, at every change.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class WinogradConv(nn.Module):
         self.large = filters.numel() * 4 > LARGE_FILTERS_BYTES
         padding = (filters.shape[2] // 2, 0)
         self.products = Convolution(filters, None, padding=padding, slope=None, bf16=bf16, groups=self.by.reach**2)
-        self.places = 0  # tiles at once; known from the first call
+        self.places = 0  # tiles at once in two dimensions; known from the first call
 
     def forward(self, *parts: Tensor) -> Tensor:
         """One or more maps (n, [d,] h, w, c_i), joined along the channels -> (n, [d,] h, w, out)."""

@@ -1,8 +1,8 @@
 """Decisions that rounding could tip: found here, so that they are made again in plain float32 (`inference.py`).
 
-Faster arithmetic changes the networks' outputs by a known small amount. Corners are whole pixels, vectors whole
-numbers and grades classes, so results are either exactly those of the plain network or, where two values are that
-close, in doubt.
+Faster arithmetic changes the networks' outputs by a small amount. Corners are whole pixels, vectors whole numbers and
+grades classes, so as long as it changes them by no more than the bounds below, results are either exactly those of the
+plain network or, where two values are that close, in doubt.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from .heatmaps import components, highest, peaks, runners_up
 
 HEAT_ROUNDING, VECTOR_ROUNDING = 1e-5, 2e-5
-"""Largest difference between the fast and the plain detector, as a part of a map's largest value (about twice the
-seen)."""
+"""Largest difference between the fast and the plain detector, as a part of a map's largest value (1.3 and
+1.2 times the largest seen in 60 patches with seeded weights)."""
 
 LOGIT_ROUNDING = {"float32": 2e-5, "bfloat16": 4e-3}
 """Difference of two logits between fast and plain grading that is expected at most, as a part of the range of a disc's

@@ -1,7 +1,7 @@
 """Runs the networks in batches: patches to maps, volumes to logits.
 
 On a CPU the published detector and grading network run in their fast form (`fast_networks.py`), the grading network in
-bfloat16 where the engine allows it; every decision that rounding could tip is made again, in float32 and at last by the
+bfloat16 where the engine allows it; decisions that rounding could tip are made again, in float32 and at last by the
 plain network (`certainty.py`). On a GPU the plain networks run as they are, the grading network in bfloat16 under the
 same guard.
 """
@@ -31,7 +31,11 @@ PATCHES_AT_ONCE, VOLUMES_AT_ONCE, DISCS_AT_ONCE = 12, 4, 1
 
 
 class SliceDetector:
-    """Finds vertebral outlines in the patches of a slice, for slices of one size."""
+    """Finds vertebral outlines in the patches of a slice, for slices of one size.
+
+    Outlines are those of the plain network while `certainty`'s bounds hold; of slices without a centroid, which have no
+    outlines, corners may differ by rounding.
+    """
 
     def __init__(
         self,
