@@ -227,6 +227,17 @@ def test_slices_follow_their_position_not_their_number(tmp_path):
     assert scan.geometry.slice_spacing_mm == pytest.approx(4)
 
 
+def test_slices_with_different_rescaling_keep_their_values(tmp_path):
+    import pydicom
+
+    for i, path in enumerate(write_series(tmp_path / "series")):
+        one = pydicom.dcmread(path)
+        one.RescaleIntercept, one.RescaleSlope = (0, 1) if i == 0 else (0, 123.5)
+        one.save_as(path)
+    scan = read_scan(tmp_path / "series")
+    assert sorted(float(v) for v in scan.array[60, 60]) == [100, *(100 * (i + 1) * 123.5 for i in range(1, 8))]
+
+
 def test_the_sagittal_t2_is_chosen_among_mixed_series(tmp_path):
     write_series(tmp_path / "a", orientation=AXIAL, SeriesDescription="t2_tra", SeriesNumber=5, slices=20)
     write_series(tmp_path / "b", SeriesDescription="localizer", SeriesNumber=1, slices=12)

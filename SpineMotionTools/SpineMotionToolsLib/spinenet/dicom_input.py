@@ -269,7 +269,7 @@ def _stack(series: Series, slices: list[Slice], at: np.ndarray, warnings: list[s
     pixels = [arrays[one.path][one.frame] for one in slices]
     if len({p.shape for p in pixels}) > 1:
         raise InputError(f"The slices of {series.title} differ in size. Export the series again, then try again.")
-    array = np.empty((at[-1] + 1, *pixels[0].shape), dtype=pixels[0].dtype)
+    array = np.empty((at[-1] + 1, *pixels[0].shape), dtype=np.result_type(*pixels))
     for (before, low), (after, high) in zip(zip(pixels, at), zip(pixels[1:], at[1:])):
         for k in range(low, high):
             t = (k - low) / (high - low)
