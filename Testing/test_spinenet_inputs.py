@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.volumes import Volume
 from SpineMotionToolsLib.spinenet.inputs import read_scan
+from SpineMotionToolsLib.spinenet.published_dicom import load_published
 from SpineMotionToolsLib.spinenet.scans import CANONICAL, Scan, from_volume
 
 SAGITTAL = (0, 1, 0, 0, 0, -1)
@@ -175,6 +176,12 @@ def test_signed_data_are_shifted_and_ct_is_suspected():
     assert any("look like CT" in w for w in hounsfield.warnings)
 
 
+def test_bare_arrays_tell_what_was_changed():
+    array = (ramp() % 100 - 50).transpose(1, 2, 0)
+    array[3, 4, 2] = np.nan
+    assert [warning.split()[1] for warning in Scan.from_array(array, 1.0).warnings] == ["voxels", "scan"]
+
+
 def test_an_empty_scan_is_refused():
     with pytest.raises(InputError, match="all voxels are equal"):
         from_volume(sagittal(np.zeros((6, 150, 140))))
@@ -321,6 +328,25 @@ def test_a_cut_off_file_gives_a_sentence(tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError, match="could not be decoded|differ in size"):
         read_scan(tmp_path)
+
+
+def test_a_file_with_damaged_values_is_left_out(tmp_path):
+    path = write_series(tmp_path)[2]
+    place = path.read_bytes().index(b"\x28\x00\x10\x00US\x02\x00")  # the number of rows
+    data = bytearray(path.read_bytes())
+    data[place + 6] = 1
+    path.write_bytes(data)
+    scan = read_scan(tmp_path)
+    assert slice_values(scan) == [100, 200, 300, 400, 500, 600, 700, 800]  # the third one between its neighbours
+    assert any("1 slices are missing" in w for w in scan.warnings)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-10], lambda data: data.replace(b"IS\x02\x003", b"IS\x02\x00x")])
+def test_the_published_loader_names_a_damaged_file(tmp_path, damage):
+    path = write_series(tmp_path)[2]
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=f"{path.name} is damaged"):
+        load_published(tmp_path)
 
 
 def test_a_folder_without_dicom_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,26 @@ def test_corners_lie_where_the_geometry_says(spine):
     assert spine.geometry.to_pixels(vertebra.corners_ras[2, 1]) == pytest.approx([*vertebra.corners_px[2, 1], 2])
 
 
+def test_a_body_found_twice_in_slices_is_graded_from_all_its_outlines(spine):
+    from SpineMotionToolsLib.spinenet.discs import stack_outlines
+    from SpineMotionToolsLib.spinenet.grouping import VertebraOutline
+
+    corners = true_corners()[0]
+    merged = VertebraOutline([*[corners] * 4, *[corners + 3.0] * 3], [0, 1, 2, 3, 3, 3, 3])
+    body = pipeline._vertebra(merged, "L2", made_scan(), 0.9)
+    assert body.slices == (0, 1, 2, 3)
+    assert body.middle_slice == 3
+    assert np.array_equal(body.corners_px[3], corners + 3)
+    again = Spine.from_json(json.loads(json.dumps(replace(spine, vertebrae=(body,), discs=()).to_json())))
+    for one in (body, again.vertebrae[0]):
+        assert np.array_equal(one.average_polygon_px, merged.average)
+        graded, wanted = (stack_outlines([outline], ["L2"], 4) for outline in (one.outline, merged))
+        assert np.array_equal(graded.x, wanted.x)
+        assert graded.middle == wanted.middle
+    moved = editing.move_corner(again, 0, 3, "rt", body.corners_ras[3, 0] + [0, 1, 0])
+    assert moved.vertebrae[0].outline.slices == [0, 1, 2, 3]  # what a person corrected counts as it is drawn
+
+
 def test_no_vertebra_gives_an_empty_spine_with_a_warning():
     spine = pipeline.read(made_scan(), oracle(shown=range(0)), Engine("cpu"))
     assert spine.vertebrae == spine.discs == ()
@@ -153,6 +174,23 @@ def test_half_a_spine_names_the_bodies_at_the_edge(spine):
     found = detection_warnings(moved, spine.geometry, Numbering())
     assert any("Cut by the edge of the picture: S1; their measurements" in warning for warning in found)
     assert not any("Cut by" in warning for warning in spine.warnings)
+
+
+def test_the_published_file_put_there_last_is_taken(tmp_path):
+    from time import sleep
+
+    from SpineMotionToolsLib.spinenet.models import published_models
+    from SpineMotionToolsLib.spinenet.published_weights import FOLDERS
+
+    for folder in FOLDERS.values():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ckpt9.pt").touch()
+    sleep(0.05)
+    for folder in FOLDERS.values():
+        for name in ("ckpt1.pt", "._ckpt1.pt", "ckpt1.encrypted.pt"):
+            (tmp_path / folder / name).touch()
+        os.utime(tmp_path / folder / "ckpt1.pt", (0, 0))  # as unpacking does, which keeps the file's old date
+    assert {path.name for path in published_models(tmp_path).sources.values()} == {"ckpt1.pt"}
 
 
 def test_a_body_in_one_slice_is_dropped_unless_wanted():

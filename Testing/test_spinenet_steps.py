@@ -315,6 +315,14 @@ def test_padding_rescues_a_vertebra_at_the_left_edge():
     assert vertebra_volumes.extract(scan, at_edge, Departures(pad_volumes=True)).any()
 
 
+def test_a_volume_wholly_above_the_picture_is_filled_from_its_upper_rows_as_published():
+    scan = np.random.default_rng(0).random((100, 100, 4)) + 1
+    above = np.array([[20.0, -25], [20, -15], [10, -15], [10, -25]])
+    rows = np.concatenate([np.zeros((35, 30, 4)), scan[:-5, :30]])
+    assert vertebra_volumes.extract(scan, above) == pytest.approx(vertebra_volumes.to_network_size(rows), abs=1e-6)
+    assert not vertebra_volumes.extract(scan, above, Departures(pad_volumes=True)).any()
+
+
 def test_disc_at_the_lower_edge_is_padded_not_refused():
     scan = np.random.default_rng(0).random((120, 120, 5)) + 1
     low = [VertebraOutline([SQUARE * 3 + (40, y)] * 2, [1, 2]) for y in (45, 88)]
@@ -328,6 +336,23 @@ def test_disc_without_signal_is_not_usable():
     low = [VertebraOutline([SQUARE * 3 + (40, y)] * 2, [1, 2]) for y in (10, 55)]
     found = discs.disc_volumes(np.zeros((120, 120, 5)), discs.stack_outlines(low, ["L5", "S1"], 5))
     assert not found[0].is_usable
+
+
+def test_disc_of_mostly_dark_bodies_is_not_usable():
+    scan = np.where(np.random.default_rng(0).random((120, 120, 5)) < 0.4, 5.0, 0.0) + 1e-9
+    low = [VertebraOutline([SQUARE * 3 + (40.3, y)] * 2, [1, 2]) for y in (10, 55)]
+    found = discs.disc_volumes(scan - 1e-9, discs.stack_outlines(low, ["L5", "S1"], 5))
+    assert found[0].body_median == 0
+    assert not found[0].is_usable
+
+
+def test_disc_without_width_is_not_usable_and_others_are_cut():
+    scan = np.random.default_rng(0).random((200, 120, 5)) + 1
+    outlines = [VertebraOutline([SQUARE * 3 + (40, y)] * 2, [1, 2]) for y in (10, 55, 100)]
+    outlines[0] = VertebraOutline([SQUARE * (0.001, 3) + (40, 10)] * 2, [1, 2])
+    outlines[1] = VertebraOutline([np.array([[40.1, 55.0], [70, 85], [40, 85], [40, 55]])] * 2, [1, 2])
+    found = discs.disc_volumes(scan, discs.stack_outlines(outlines, ["L4", "L5", "S1"], 5))
+    assert [disc.is_usable for disc in found] == [True, False]
 
 
 def test_discs_can_be_cut_one_at_a_time():

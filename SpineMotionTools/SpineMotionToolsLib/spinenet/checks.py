@@ -70,7 +70,8 @@ def grading_warnings(discs: Sequence[Disc]) -> list[str]:
         warnings.append(f"Grades were developed for T12-L1 to L5-S1; take those of {', '.join(outside)} with care.")
     failed = [d.level for d in discs if d.grades == ()]
     if failed:
-        warnings.append(f"Could not be graded (no signal in the bodies): {', '.join(failed)}.")
+        reason = "no signal in the bodies, or outlines without width"
+        warnings.append(f"Could not be graded ({reason}): {', '.join(failed)}.")
     return warnings
 
 

@@ -1,7 +1,9 @@
 """Every place where this library may do better than the published program, one named switch each.
 
 `Departures()` is the published behaviour. What made the published program stop with an error (no vertebra found, a disc
-at the lower or right edge of the picture, a self-crossing outline) gives a result here, without a switch.
+at the lower or right edge of the picture, a self-crossing outline, bodies in a single slice) gives a result here,
+without a switch. So does what a scan needs to be one: negative values are shifted, thin slices averaged, pixels made
+square when it is read, which its warnings and notes tell (`scans.py`).
 """
 
 from __future__ import annotations

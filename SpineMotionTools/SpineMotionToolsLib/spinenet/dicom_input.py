@@ -149,18 +149,14 @@ def _scan_files(path: Path) -> list[Series]:
             continue
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-        except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError):
-            continue  # notes, thumbnails and the like lie in many exported folders
-        if int(getattr(header, "Rows", 0) or 0) == 0:
-            continue  # reports, presentation states
-        for one in _slices_of(file, header):
-            key = (
-                str(getattr(header, "SeriesInstanceUID", "")),
-                tuple(np.round(one.axes.ravel(), 2)),
-                int(header.Rows),
-                int(header.Columns),
-            )
-            groups[key].append(one)
+            if int(getattr(header, "Rows", 0) or 0) == 0:
+                continue  # reports, presentation states
+            series = str(getattr(header, "SeriesInstanceUID", "")), int(header.Rows), int(header.Columns)
+            slices = _slices_of(file, header)
+        except Exception:  # notes, thumbnails and damaged files; pydicom's kinds of errors for these are many
+            continue
+        for one in slices:
+            groups[(*series, *np.round(one.axes.ravel(), 2))].append(one)
     return [Series(tuple(group)) for group in groups.values()]
 
 

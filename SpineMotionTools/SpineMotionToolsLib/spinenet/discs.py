@@ -50,7 +50,7 @@ class DiscVolume:
 
     @property
     def is_usable(self) -> bool:
-        return bool(np.isfinite(self.volume).all())
+        return self.body_median > 0 and bool(np.isfinite(self.volume).all())
 
 
 def stack_outlines(vertebrae: Sequence[VertebraOutline], labels: Sequence[str], slices: int) -> StackedOutlines:
@@ -106,7 +106,8 @@ def disc_volumes(
 def disc_volume(scan: np.ndarray, quad: np.ndarray, middle: int, body_median: float) -> np.ndarray:
     """One disc's volume from its quadrilateral (upper rb, lower rt, lower lt, upper lb), in (x, y).
 
-    The slices are taken as they are: depth in mm follows the slice spacing. Not finite where the median is 0 or NaN.
+    The slices are taken as they are: depth in mm follows the slice spacing. Not finite where the median is 0 or NaN or
+    the quadrilateral has no width.
     """
     h, w = scan.shape[:2]
     angle = np.arctan2(quad[0, 1] - quad[3, 1], quad[0, 0] - quad[3, 0])
@@ -115,6 +116,8 @@ def disc_volume(scan: np.ndarray, quad: np.ndarray, middle: int, body_median: fl
     canvas_w, canvas_h = int(h * b + w * a), int(h * a + w * b)
     matrix[:, 2] += (canvas_w - w) / 2, (canvas_h - h) / 2
     x0, x1, y0, y1 = disc_bounds(quad @ matrix[:, :2].T + matrix[:, 2])
+    if x1 <= x0 or y1 <= y0:
+        return np.full((DEPTH, ROWS.stop - ROWS.start, COLUMNS.stop - COLUMNS.start), np.nan)
     taken = range(middle - DEPTH // 2, middle + DEPTH // 2 + 1)
     inside = [s for s in taken if 0 <= s < scan.shape[2]]
     crop = _warp_with_zeros(scan[..., inside], matrix, (x0, x1), (y0, y1), (canvas_w, canvas_h))

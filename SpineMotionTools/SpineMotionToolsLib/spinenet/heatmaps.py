@@ -96,7 +96,7 @@ def centroid_map(
         x1, x2, y1, y2 = window.bounds(*shape)
         area = np.s_[y1:y2, x1:x2]
         weight = _fade(window, shape) if departures.blend_patches else float(times)
-        total[area] += weight * resize_bilinear(patch[CENTROID_CHANNEL], y2 - y1, x2 - x1)
+        total[area] += weight * resize_bilinear(patch[CENTROID_CHANNEL], y2 - y1, x2 - x1).astype(np.float64)
         count[area] += weight
     return np.divide(total, count, out=np.zeros(shape), where=count > 0)
 

@@ -126,8 +126,8 @@ def starter_models() -> Models:
 def published_models(folder: Path | str) -> Models:
     """The published files in a folder with the sub-folders detect-vfr, appearance, context and grading.
 
-    As published, the newest .pt file of each sub-folder is taken (.safetensors too). Raises WeightsError when one of
-    the four is missing.
+    As published, of several .pt files in a sub-folder the one put there last is taken (.safetensors too). Raises
+    WeightsError when one of the four is missing.
     """
     folder = Path(folder)
     sources: dict[str, Path | nn.Module] = {part: _newest(folder, name) for part, name in FOLDERS.items()}
@@ -135,13 +135,14 @@ def published_models(folder: Path | str) -> Models:
 
 
 def _newest(folder: Path, name: str) -> Path:
-    files = [p for p in (folder / name).glob("*") if p.suffix in (".pt", ".safetensors") and "encrypted" not in p.name]
+    fit = lambda p: p.suffix in (".pt", ".safetensors") and not p.name.startswith(".") and "encrypted" not in p.name
+    files = [p for p in (folder / name).glob("*") if fit(p)]
     if not files:
         raise WeightsError(
             f"{folder} has no weight file in its sub-folder {name}. Choose the folder that holds "
             f"{', '.join(FOLDERS.values())}, or get the published weights first."
         )
-    return max(files, key=lambda p: p.stat().st_mtime)
+    return max(files, key=lambda p: p.stat().st_ctime)
 
 
 def load_network(path: Path | str, part: str) -> nn.Module:

@@ -234,11 +234,12 @@ def _detect(
 
 
 def _vertebra(outline: VertebraOutline, label: str, scan: Scan, probability: float) -> Vertebra:
-    """A vertebra with one outline a slice, in slice order; of several outlines in a slice the last counts."""
+    """A vertebra with one outline a slice, in slice order: of several in a slice the last, which hides the others."""
     by_slice = dict(zip(outline.slices, outline.polygons))
     numbers = tuple(sorted(by_slice))
     corners = np.array([by_slice[n] for n in numbers], dtype=float)
-    return Vertebra(label, numbers, corners, scan.geometry, float(probability))
+    found = outline if len(numbers) < len(outline.slices) else None
+    return Vertebra(label, numbers, corners, scan.geometry, float(probability), found=found)
 
 
 __all__ = ["Disc", "Options", "detect", "grade", "measure", "read"]

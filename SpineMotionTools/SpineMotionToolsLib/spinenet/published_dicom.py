@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,8 @@ def load_published(
     """Every file of a folder that is DICOM (not recursive, hidden files skipped), sorted by instance number.
 
     `metadata_overwrites` may replace PixelSpacing, SliceThickness and ImageOrientationPatient. Raises InputError for a
-    missing tag, a series that is not sagittal, unequal shapes, an empty folder, and (with `require_extensions`) a
-    DICOM file whose name does not end in .dcm.
+    missing or damaged tag, damaged pixels, a series that is not sagittal, unequal shapes, an empty folder, and (with
+    `require_extensions`) a DICOM file whose name does not end in .dcm.
     """
     import pydicom
 
@@ -51,8 +51,8 @@ def load_published(
             continue
         try:
             files.append((path.name, pydicom.dcmread(path)))
-        except (pydicom.errors.InvalidDicomError, OSError, EOFError):
-            continue  # notes, thumbnails and the like lie in many exported folders
+        except Exception:  # notes, thumbnails and the like lie in many exported folders
+            continue
     if not files:
         raise InputError(f"{folder} holds no DICOM files. Choose the folder of one sagittal series.")
     for name, dataset in files:
@@ -60,14 +60,34 @@ def load_published(
             raise InputError(f"{name} does not end in .dcm. Rename it, or read without require_extensions.")
         for tag, value in overwrites.items():
             setattr(dataset, tag, value)
-        _check(name, dataset)
-    ordered = [dataset for _, dataset in sorted(files, key=lambda file: int(file[1].InstanceNumber))]
-    pixels = [dataset.pixel_array for dataset in ordered]
-    if len({p.shape for p in pixels}) > 1:
+    slices = sorted((_read(name, dataset) for name, dataset in files), key=lambda one: one.number)
+    if len({one.pixels.shape for one in slices}) > 1:
         raise InputError(f"The slices in {folder} differ in size. Choose the folder of one series.")
-    spacing = float(np.mean([[float(v) for v in dataset.PixelSpacing] for dataset in ordered]))
-    thickness = float(np.mean([np.mean(np.atleast_1d(np.asarray(d.SliceThickness, dtype=float))) for d in ordered]))
-    return PublishedSeries(np.stack(pixels, axis=-1), spacing, thickness)
+    spacing = float(np.mean([one.spacing for one in slices]))
+    thickness = float(np.mean([one.thickness for one in slices]))
+    return PublishedSeries(np.stack([one.pixels for one in slices], axis=-1), spacing, thickness)
+
+
+class _Slice(NamedTuple):
+    number: int
+    pixels: np.ndarray
+    spacing: list[float]
+    thickness: float
+
+
+def _read(name: str, dataset: Dataset) -> _Slice:
+    try:
+        _check(name, dataset)
+        return _Slice(
+            int(dataset.InstanceNumber),
+            dataset.pixel_array,
+            [float(v) for v in dataset.PixelSpacing],
+            float(np.mean(np.atleast_1d(np.asarray(dataset.SliceThickness, dtype=float)))),
+        )
+    except InputError:
+        raise
+    except Exception as error:  # pydicom's kinds of errors for damaged values are many
+        raise InputError(f"{name} is damaged or compressed in a way that is not supported. Export it again.") from error
 
 
 def _check(name: str, dataset: Dataset) -> None:

@@ -40,6 +40,8 @@ class Vertebra:
     geometry: ScanGeometry = field(repr=False)
     label_probability: float | None = None
     source: str = "detected"
+    found: VertebraOutline | None = field(default=None, repr=False)
+    """All outlines as they were found, where a slice holds several: the published program averages over all."""
 
     @cached_property
     def corners_ras(self) -> np.ndarray:
@@ -71,20 +73,24 @@ class Vertebra:
 
     @property
     def average_polygon_px(self) -> np.ndarray:
-        return self.corners_px.mean(axis=0)
+        return self.outline.average
 
     @property
     def outline(self) -> VertebraOutline:
-        return VertebraOutline(list(self.corners_px), list(self.slices))
+        return self.found or VertebraOutline(list(self.corners_px), list(self.slices))
 
     @cached_property
     def _middle(self) -> int:
-        return int(np.argmin(np.abs(np.array(self.slices) - np.rint(np.median(self.slices)))))
+        return int(np.argmin(np.abs(np.array(self.slices) - np.rint(np.median(self.outline.slices)))))
 
     def same_outline(self, other: Vertebra) -> bool:
         return self.slices == other.slices and np.array_equal(self.corners_px, other.corners_px)
 
     def to_json(self) -> dict[str, Any]:
+        found = self.found and {
+            "slices": list(self.found.slices),
+            "corners_column_row_px": np.array(self.found.polygons).tolist(),
+        }
         return {
             "label": self.label,
             "label_probability": self.label_probability,
@@ -95,13 +101,21 @@ class Vertebra:
             "slices": list(self.slices),
             "corners_column_row_px": self.corners_px.tolist(),
             "corners_ras_mm": self.corners_ras.tolist(),
+            **({"all_outlines": found} if found else {}),
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any], geometry: ScanGeometry) -> Vertebra:
-        corners = np.array(values["corners_column_row_px"], dtype=float).reshape(-1, 4, 2)
+        corners_of = lambda part: np.array(part["corners_column_row_px"], dtype=float).reshape(-1, 4, 2)
+        found = values.get("all_outlines")
         return cls(
-            values["label"], tuple(values["slices"]), corners, geometry, values["label_probability"], values["source"]
+            values["label"],
+            tuple(values["slices"]),
+            corners_of(values),
+            geometry,
+            values["label_probability"],
+            values["source"],
+            VertebraOutline(list(corners_of(found)), list(found["slices"])) if found else None,
         )
 
 

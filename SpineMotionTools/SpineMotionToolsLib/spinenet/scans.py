@@ -119,7 +119,8 @@ class Scan:
             raise InputError("Pixel and slice spacing must be one positive number of millimetres each.")
         matrix = np.eye(4)
         matrix[:3, :3] = CANONICAL.T * [pixel_spacing_mm, pixel_spacing_mm, slice_spacing_mm]
-        return cls(_numbers(array)[0], ScanGeometry(array.shape, matrix), name)
+        array, warnings = _numbers(array)
+        return cls(array, ScanGeometry(array.shape, matrix), name, tuple(warnings))
 
 
 def from_volume(volume: Volume, slice_mm: float = THICK_SLICE_MM) -> Scan:

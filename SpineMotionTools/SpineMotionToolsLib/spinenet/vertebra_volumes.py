@@ -60,6 +60,8 @@ def _cut(scan: np.ndarray, matrix: np.ndarray, crop: tuple[int, int, int, int], 
             return None
         if x0 < 0:
             x0, x1 = max(x0 + w, 0), x1 if x1 >= 0 else x1 + w
+        if y1 < 0:  # counted from the lower edge, like x1
+            y1 = max(y1 + h, 0)
         x1, y1 = min(x1, w), min(y1, h)
     if x1 <= x0 or y1 <= y0:
         return None
