@@ -138,10 +138,12 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._parameterNode.inputVolume = gray[0]
 
     def setParameterNode(self, parameterNode):
+        from SpineMotionToolsGui.binding import connectWidgets
+
         self._disconnectParameterNode()
         self._parameterNode = parameterNode
         if parameterNode:
-            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self._parameterNodeGuiTag = connectWidgets(parameterNode, self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls)
             self.models.setCurrent(parameterNode.model)
         self._updateControls()

@@ -101,6 +101,7 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.jobs.cancel()
         self.marks.close()
+        self.results.close()
         self.videos.close()
         self.removeObservers()
 
@@ -142,10 +143,12 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._parameterNode.inputVideo = first
 
     def setParameterNode(self, parameterNode):
+        from SpineMotionToolsGui.binding import connectWidgets
+
         self._disconnectParameterNode()
         self._parameterNode = parameterNode
         if parameterNode:
-            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self._parameterNodeGuiTag = connectWidgets(parameterNode, self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateControls)
             self.networks.setCurrent(parameterNode)
         self._updateControls()

@@ -107,6 +107,8 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(self.logic.getParameterNode())
 
     def setParameterNode(self, parameterNode):
+        from SpineMotionToolsGui.binding import connectWidgets
+
         node = self._parameterNode
         if node is not None:
             if self._parameterNodeGuiTag is not None:
@@ -116,7 +118,7 @@ class SpineMotionToolsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self.batch.update)
         self._parameterNode = parameterNode
         if parameterNode is not None:
-            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self._parameterNodeGuiTag = connectWidgets(parameterNode, self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.batch.update)
         self.batch.update()
 

@@ -144,10 +144,12 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.scans.choose()
 
     def setParameterNode(self, parameterNode):
+        from SpineMotionToolsGui.binding import connectWidgets
+
         self._disconnectParameterNode()
         self._parameterNode = parameterNode
         if parameterNode:
-            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self._parameterNodeGuiTag = connectWidgets(parameterNode, self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
             self.models.setCurrent(parameterNode.model)
         self._updateControls()

@@ -6,6 +6,7 @@ import os
 import qt
 import slicer
 from slicer.i18n import tr as _
+from SpineMotionToolsGui.binding import TextField
 from SpineMotionToolsGui.folders import FolderField, folderOf
 
 COLUMNS = ("scan", "status", "grade", "agreement", "mine")
@@ -30,6 +31,7 @@ class ReviewPanel:
         self._thresholdTimer.connect("timeout()", self._applyThreshold)
         ui = self._ui
         self._folder = FolderField(ui.datasetFolderEdit, lambda: self._parameters, "datasetFolder")
+        self._reviewer = TextField(ui.reviewerLineEdit, lambda: self._parameters, "reviewer")
         ui.predictButton.connect("clicked(bool)", self.onPredict)
         for grade in range(1, 6):
             getattr(ui, f"grade{grade}Button").connect("clicked(bool)", lambda checked, g=grade: self.onGrade(g))
@@ -170,6 +172,7 @@ class ReviewPanel:
         if self._parameters is None:
             return
         self._folder.show()
+        self._reviewer.show()
         self._refreshSession()
         ui, session = self._ui, self._session
         self._fillQueue()

@@ -35,6 +35,8 @@ class MarksPanel(VTKObservationMixin):
         self._ui.outlineButton.connect("clicked(bool)", self.onOutline)
         # Not bound as a path: an empty one would be shown as ".".
         self._ui.patientFileEdit.connect("currentPathChanged(QString)", self.onPatientFile)
+        # An emptied field is told by this signal only.
+        self._ui.patientFileEdit.connect("validInputChanged(bool)", lambda valid: valid or self.onPatientFile(""))
 
     def close(self):
         self._restTimer.stop()

@@ -5,7 +5,7 @@ import os
 
 from slicer.i18n import tr as _
 
-REQUIREMENTS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "Resources", "requirements.txt")
+REQUIREMENTS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "Resources", "requirements-video.txt")
 PACKAGES = {"av": "av", "cv2": "opencv-python-headless"}  # what is imported -> what is installed
 
 

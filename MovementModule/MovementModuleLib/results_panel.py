@@ -19,6 +19,9 @@ class ResultsPanel:
         ui.exportReportButton.connect("clicked(bool)", self.onExportReport)
         ui.clipTableView.connect("selectionChanged()", self.onTableSelection)
 
+    def close(self):
+        self._watchPlot(None)
+
     def update(self, node, result, problems):
         """Show a result and what went wrong besides; None clears the section."""
         from SpineMotionToolsGui.tables import showTable
@@ -54,9 +57,19 @@ class ResultsPanel:
         """Show video and plot one below the other; clicking a point goes to its clip."""
         plotView = self._module.logic.showPlot(self._module._parameterNode, self._module.video())
         qt.QTimer.singleShot(0, self._module.logic.fitViews)  # views of a new layout have their size only then
-        if plotView is not None and self._plotView is not plotView:
-            plotView.connect("dataSelected(vtkStringArray*, vtkCollection*)", self.onPlotSelection)
-            self._plotView = plotView
+        if plotView is not None:
+            self._watchPlot(plotView)
+
+    def _watchPlot(self, plotView):
+        """Hear of clicked points of a plot view, or of none; views outlive the panel when it is reloaded."""
+        signal = "dataSelected(vtkStringArray*, vtkCollection*)"
+        if plotView is self._plotView:
+            return
+        if self._plotView is not None:
+            self._plotView.disconnect(signal, self.onPlotSelection)
+        if plotView is not None:
+            plotView.connect(signal, self.onPlotSelection)
+        self._plotView = plotView
 
     def onPlotSelection(self, seriesIDs, selections):
         if self._module.result() is None or selections is None or selections.GetNumberOfItems() == 0:

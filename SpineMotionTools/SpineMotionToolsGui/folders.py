@@ -21,13 +21,18 @@ class FolderField:
         self._edit, self._parameters, self._field = pathLineEdit, parameters, field
         self._showing = False
         pathLineEdit.connect("currentPathChanged(QString)", self._onChanged)
+        pathLineEdit.connect("validInputChanged(bool)", self._onValid)
 
     def show(self):
         text = folderOf(getattr(self._parameters(), self._field))
-        if self._edit.currentPath != text:
+        if folderOf(pathlib.Path(self._edit.currentPath)) != text:  # on Windows they differ in their slashes
             self._showing = True
             self._edit.currentPath = text
             self._showing = False
+
+    def _onValid(self, valid):
+        if not valid:  # emptied, of which the other signal does not tell
+            self._onChanged("")
 
     def _onChanged(self, path):
         if self._parameters() is not None and not self._showing:

@@ -194,8 +194,7 @@ class LineEditConnector(GuiConnector):
         return self._widget.text
 
     def write(self, value) -> None:
-        if self._widget.text != value:  # setting an equal text would move the cursor
-            self._widget.text = value
+        self._widget.text = value  # even where it is equal, which moves the cursor
 
 
 @parameterNodeGuiConnector

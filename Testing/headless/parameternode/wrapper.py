@@ -98,8 +98,11 @@ class _Methods:
         top, rest = packs.split_name(name)
         self._fields[top].write(value) if rest is None else self._fields[top].read().setValue(rest, value)
 
-    def connectGui(self, gui) -> int:
-        """Bind the widgets of `gui` (a widget or childWidgetVariables' result) by their SlicerParameterName."""
+    def connectGui(self, gui) -> None:
+        """Bind the widgets of `gui` (a widget or childWidgetVariables' result) by their SlicerParameterName.
+
+        As in Slicer (issue 7547) the tag for `disconnectGui` is not returned.
+        """
         if getattr(gui, "isWidgetType", lambda: False)():
             import qt
 
@@ -107,7 +110,7 @@ class _Methods:
         else:
             widgets = [thing for thing in vars(gui).values() if hasattr(thing, "property")]
         named = {widget.property(SlicerParameterNamePropertyName): widget for widget in widgets}
-        return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
+        self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def connectParametersToGui(self, mapping: dict) -> int:
         """Bind widgets (or connectors) by field name; returns the tag for `disconnectGui`."""

@@ -39,9 +39,18 @@ class ctkPathLineEdit(qt.QWidget):
         row = tight_row(self)
         row.addWidget(self._edit, 1)
         row.addWidget(self._button)
-        self._edit.editTextChanged.connect(self.currentPathChanged)
+        self._valid = False
+        self._edit.editTextChanged.connect(self._changed)
         self._button.clicked.connect(self.browse)
         self.setFocusProxy(self._edit)
+
+    def _changed(self, path: str) -> None:
+        """As in ctk, an emptied field is told as not valid, never as a changed path."""
+        was_valid, self._valid = self._valid, bool(path)
+        if self._valid != was_valid:
+            self.validInputChanged.emit(self._valid)
+        if self._valid:
+            self.currentPathChanged.emit(path)
 
     def setCurrentPath(self, path: str) -> None:
         self._edit.setEditText(path)

@@ -126,7 +126,10 @@ class DoublerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
         self._parameterNode = parameterNode
         if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            # Slicer's connectGui does not return the tag that disconnectGui needs (issue 7547).
+            bound = {w.property("SlicerParameterName"): w for w in vars(self.ui).values()}
+            bound = {name: widget for name, widget in bound.items() if name}
+            self._parameterNodeGuiTag = self._parameterNode.connectParametersToGui(bound)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
             self._checkCanApply()
 
