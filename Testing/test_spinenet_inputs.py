@@ -182,12 +182,22 @@ def test_bare_arrays_tell_what_was_changed():
     assert [warning.split()[1] for warning in Scan.from_array(array, 1.0).warnings] == ["voxels", "scan"]
 
 
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_a_little_ringing_below_zero_shifts_nothing(dtype):
+    array = (ramp() % 1000 + 10).astype(dtype)
+    array[0, 0, :20] = -40
+    scan = from_volume(sagittal(array))
+    assert scan.array.min() == 0
+    assert scan.array.max() == 1009
+    assert any(w.startswith("20 voxels were a little below 0") for w in scan.warnings)
+
+
 def test_an_empty_scan_is_refused():
     with pytest.raises(InputError, match="all voxels are equal"):
         from_volume(sagittal(np.zeros((6, 150, 140))))
 
 
-@pytest.mark.parametrize("bad", [{"pixel_spacing_mm": 0}, {"pixel_spacing_mm": np.nan}, {"slice_spacing_mm": -1}])
+@pytest.mark.parametrize("bad", [{"pixel_spacing_mm": v} for v in (0, np.nan, 0.001, 30)] + [{"slice_spacing_mm": -1}])
 def test_bare_arrays_need_a_spacing(bad):
     with pytest.raises(InputError):
         Scan.from_array(ramp(), **{"pixel_spacing_mm": 1.0, **bad})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from SpineMotionToolsLib.common.provenance import current
+from SpineMotionToolsLib.spinenet.checks import warnings_of
 from SpineMotionToolsLib.spinenet.measurements import (
     Body,
     body_measurement,
@@ -31,20 +34,20 @@ def body(centre=(0.0, 0.0), depth=34.0, front=28.0, back=28.0, turn_deg=0.0) -> 
     return Body(*(corners @ turn.T + centre))
 
 
-def spine_of(geometry: ScanGeometry, turns=(0, 2, 5, 9, 15, 35)) -> Spine:
-    """Six bodies 36 mm apart, each turned a little more, in slices 1 to 3."""
+def spine_of(geometry: ScanGeometry, turns=(0, 2, 5, 9, 15, 35), scale=1.0) -> Spine:
+    """Six bodies 36 mm apart, each turned a little more, in slices 1 to 3; `scale` times as large."""
     vertebrae = []
     for i, (label, turn) in enumerate(zip(LABELS, turns)):
         made = body((100.0, 40 + 36.0 * i), turn_deg=turn)
         corners = np.array([made.upper_back, made.lower_back, made.lower_front, made.upper_front])
-        corners = corners / np.linalg.norm(geometry.index_to_ras[:3, :2], axis=0)
+        corners = scale * corners / np.linalg.norm(geometry.index_to_ras[:3, :2], axis=0)
         vertebrae.append(Vertebra(label, (1, 2, 3), np.repeat(corners[None], 3, axis=0), geometry))
     row = tuple(vertebrae)
     return Spine(row, discs_between(row, Numbering()), geometry, current("spinenet"))
 
 
 def geometry_of(matrix: np.ndarray) -> ScanGeometry:
-    return ScanGeometry((300, 300, 5), matrix)
+    return ScanGeometry((1000, 1000, 5), matrix)
 
 
 def upright(spacing=(1.0, 1.0, 4.0)) -> np.ndarray:
@@ -168,3 +171,36 @@ def test_disc_signal_is_relative_to_fluid_and_absent_without_it():
     dark = Scan(np.where(image == 1000, 50.0, image), spine.geometry)
     assert csf_signal(dark, spine.vertebrae) is None
     assert all(d.signal_ratio_csf is None for d in measure_spine(spine, dark).discs)
+
+
+def test_a_body_that_the_picture_cuts_has_no_fracture_grade_and_is_no_measure_for_others():
+    spine = spine_of(geometry_of(upright()))
+    corners = spine.vertebrae[0].corners_px.copy()
+    corners[:, [0, 3], 1] += 14  # half of L1 lies above the picture
+    up = np.array([0.0, -corners[0, 3, 1] + 1])
+    moved = tuple(
+        replace(v, corners_px=(corners if i == 0 else v.corners_px) + up) for i, v in enumerate(spine.vertebrae)
+    )
+    assert [v.is_cut for v in moved] == [True] + 5 * [False]
+    measured = measure_spine(replace(spine, vertebrae=moved)).vertebrae
+    assert measured[0].genant_grade is None
+    assert measured[0].height_loss_percent is None
+    assert measured[1].crush_ratio == pytest.approx(1)
+    assert measured[1].genant_grade == 0
+
+
+def warned(spine: Spine) -> str:
+    return " ".join(warnings_of(spine))
+
+
+def test_what_no_spine_looks_like_is_told():
+    usual = spine_of(geometry_of(upright()))
+    usual = replace(usual, vertebrae=tuple(replace(v, slices=(1, 2, 3)) for v in usual.vertebrae))
+    assert not any(word in warned(usual) for word in ("beside", "from front to back", "end within", "bends forward"))
+    assert "68 mm from front to back" in warned(spine_of(geometry_of(2 * upright() - np.diag([0, 0, 0, 1.0])), scale=2))
+    at_side = replace(usual, vertebrae=tuple(replace(v, slices=(0, 1, 2)) for v in usual.vertebrae))
+    assert "end within these bodies, perhaps before their middle: L1, L2, L3, L4, L5, S1" in warned(at_side)
+    assert "bends forward (-35° L1-S1)" in warned(spine_of(geometry_of(upright()), turns=(0, -2, -5, -9, -15, -35)))
+    bowel = replace(usual.vertebrae[4], corners_px=usual.vertebrae[4].corners_px - (70, 20))
+    beside = replace(usual, vertebrae=(*usual.vertebrae[:4], bowel, usual.vertebrae[5]))
+    assert "L5 lies beside L4" in warned(beside)

@@ -176,6 +176,26 @@ def test_half_a_spine_names_the_bodies_at_the_edge(spine):
     assert not any("Cut by" in warning for warning in spine.warnings)
 
 
+def test_another_patients_scan_is_refused(spine, tmp_path):
+    other = Scan.from_array(made_scan().array[:, :-2], SPACING, 4.0)
+    moved = made_scan()
+    moved.geometry.index_to_ras[:3, 3] += 5
+    for scan in (other, moved):
+        with pytest.raises(InputError, match="not the scan that the spine was read from"):
+            pipeline.grade(scan, spine, oracle(), Engine("cpu"), again=True)
+        with pytest.raises(InputError, match="not the scan that the spine was read from"):
+            pipeline.measure(spine, scan)
+    assert pipeline.measure(spine, made_scan()).measurements.discs[0].signal_ratio_csf
+
+
+def test_weights_of_another_part_are_refused():
+    from SpineMotionToolsLib.common.weights import starter_path
+    from SpineMotionToolsLib.spinenet.models import load_network
+
+    with pytest.raises(WeightsError, match="holds another network than the context network"):
+        load_network(starter_path("spinenet-detection.safetensors"), "context")
+
+
 def test_the_published_file_put_there_last_is_taken(tmp_path):
     from time import sleep
 

@@ -79,6 +79,25 @@ def test_sample_has_grades_that_say_what_they_are(spine):
             assert abs(sum(grade.probabilities) - 1) < 1e-5
 
 
+def test_bodies_beside_the_row_are_left_out_and_others_stay():
+    from SpineMotionToolsLib.spinenet.grouping import VertebraOutline, drop_beside
+
+    def body(x, y, slices, height=26.0):
+        corners = np.array([[34, -height], [34, height], [-34, height], [-34, -height]]) / 2 + (x, y)
+        return VertebraOutline([corners] * slices, list(range(slices)))
+
+    row = [body(100 - 6 * i, 40.0 + 36 * i, 12) for i in range(4)]
+    sacrum = body(100, 180, 10)
+    bowel = [body(30, 160, 2, 15), body(28, 177, 2, 20)]
+    found = sorted([*row, *bowel, sacrum], key=lambda v: v.average[:, 1].mean())
+    assert drop_beside(found) == [*row, sacrum]
+    one_missed = [*row[:1], *row[2:], sacrum]
+    assert drop_beside(one_missed) == one_missed
+    slipped = [*row, body(100, 185, 10)]  # forward by half a body
+    assert drop_beside(slipped) == slipped
+    assert drop_beside([]) == []
+
+
 def test_a_disc_taken_for_a_body_is_dropped_and_a_flat_body_stays():
     from SpineMotionToolsLib.spinenet.grouping import VertebraOutline, drop_between
 

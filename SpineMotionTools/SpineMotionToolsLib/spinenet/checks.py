@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .measurements import Body, sagittal_angles
 from .numbering import Numbering, vertebra_count_note
 from .results import Disc, Spine, Vertebra
 from .scans import ScanGeometry
 
 UNSURE_LABEL = 0.5
 WIDE_GAP = 1.6
-BORDER_MM = 2.0
+LUMBAR_DEPTH_MM = (20.0, 50.0)
 VALIDATED = ("T12-L1", "L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
 
 
@@ -35,14 +36,52 @@ def detection_warnings(vertebrae: Sequence[Vertebra], geometry: ScanGeometry, nu
     if unsure:
         warnings.append(f"Labels are unsure: {', '.join(unsure)}. Check the count, and name a level you are sure of.")
     if not {"S1", "C2"} & {v.label for v in vertebrae}:
-        warnings.append("Neither the sacrum nor C2 was found: levels are counted from appearance alone.")
+        warnings.append(
+            "Neither the sacrum nor C2 was found: levels are counted from appearance alone, and all of them may be off "
+            "whatever their probability."
+        )
     warnings += numbering_warnings([v.label for v in vertebrae], numbering)
-    margin = BORDER_MM / geometry.pixel_spacing_mm
-    rows, columns = geometry.shape[:2]
-    low, high = np.array([margin, margin]), np.array([columns, rows]) - 1 - margin
-    at_edge = [v.label for v in vertebrae if (v.middle_polygon_px < low).any() or (v.middle_polygon_px > high).any()]
-    if at_edge:
+    if at_edge := [v.label for v in vertebrae if v.is_cut]:
         warnings.append(f"Cut by the edge of the picture: {', '.join(at_edge)}; their measurements are unreliable.")
+    return warnings + _place_warnings(vertebrae, geometry)
+
+
+def _place_warnings(vertebrae: Sequence[Vertebra], geometry: ScanGeometry) -> list[str]:
+    """Sentences about bodies that lie or measure as no spine does: a wrong body, slices beside the spine, a wrong
+    spacing or orientation."""
+    warnings = []
+    for above, below in zip(vertebrae, vertebrae[1:]):
+        across, along = np.abs(np.diff(geometry.to_plane_mm([above.center_ras, below.center_ras]), axis=0)[0])
+        if across > along:
+            warnings.append(
+                f"{below.label} lies beside {above.label}, not below it: one of them is hardly a vertebra. Delete the "
+                "wrong one and count again; slips beside it mean nothing."
+            )
+    depths_mm = [float(np.linalg.norm(v.middle_polygon_ras[0] - v.middle_polygon_ras[3])) for v in vertebrae]
+    last = geometry.shape[2] - 1
+    one_sided = [
+        v.label
+        for v, depth in zip(vertebrae, depths_mm)
+        if (v.slices[0] == 0) != (v.slices[-1] == last) and len(v.slices) * geometry.slice_spacing_mm < depth
+    ]
+    if one_sided:
+        warnings.append(
+            f"The slices end within these bodies, perhaps before their middle: {', '.join(one_sided)}. Their heights, "
+            "slips and angles are unreliable; use a series that covers the whole spine from side to side."
+        )
+    lumbar = [depth for v, depth in zip(vertebrae, depths_mm) if v.label.startswith("L")]
+    low, high = LUMBAR_DEPTH_MM
+    if lumbar and not low <= np.median(lumbar) <= high:
+        warnings.append(
+            f"The lumbar bodies measure {np.median(lumbar):.0f} mm from front to back; {low:.0f} to {high:.0f} mm are "
+            "usual. Check the pixel spacing: all lengths depend on it."
+        )
+    for angle in sagittal_angles([v.label for v in vertebrae], [Body.of(v) for v in vertebrae]):
+        if angle.name == "Lumbar lordosis L1-S1" and angle.angle_deg < 0:
+            warnings.append(
+                f"The lumbar spine bends forward ({angle.angle_deg:.0f}° L1-S1), which is rare: check that front and "
+                "back are not swapped in the scan."
+            )
     return warnings
 
 

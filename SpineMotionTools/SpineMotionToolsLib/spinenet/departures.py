@@ -68,6 +68,10 @@ class Departures:
     drop_outliers: bool = False
     """Drop bodies beside a fifth-degree curve through all bodies; published: written, but never used."""
 
+    drop_beside: bool = False
+    """Drop bodies that lie beside the row of the others rather than above or below it; published: they stay (where few
+    bodies show, the starter network sometimes takes a loop of bowel for two)."""
+
     drop_between: bool = False
     """Drop a body that lies between two neighbours at the usual distance of each other and shows in fewer slices than
     both; published: it stays (in enlarged pictures a disc is sometimes taken for a body)."""

@@ -164,6 +164,8 @@ def group_slices(
     if departures.drop_outliers:
         vertebrae = drop_outliers(vertebrae)
     vertebrae = sorted(vertebrae, key=lambda v: v.average[:, 1].mean())
+    if departures.drop_beside:
+        vertebrae = drop_beside(vertebrae)
     return drop_between(vertebrae) if departures.drop_between else vertebrae
 
 
@@ -218,6 +220,36 @@ def drop_outliers(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
     return [v for v, good in zip(vertebrae, passed(top) | passed(bottom)) if good]
 
 
+def drop_beside(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
+    """Bodies, top to bottom, without those that lie more beside the best seen row than above or below it.
+
+    A row is what neighbours link: bodies whose centres lie at most 1.7 body heights apart. The row that most slices
+    show stays, and so does every other one whose nearest body lies above or below a body of it, as where a body between
+    them was missed.
+    """
+    boxes = [v.average for v in vertebrae]
+    centres, heights = np.array([b.mean(axis=0) for b in boxes]), np.array([_height(b) for b in boxes])
+    rows: list[list[int]] = []
+    for i in range(len(vertebrae)):
+        near = [
+            row
+            for row in rows
+            if any(
+                np.linalg.norm(centres[i] - centres[j]) < NEIGHBOURS_WITHIN_HEIGHTS * (heights[i] + heights[j]) / 2
+                for j in row
+            )
+        ]
+        rows = [row for row in rows if row not in near] + [[j for row in near for j in row] + [i]]
+    kept = max(rows, key=lambda row: sum(len(vertebrae[i].slices) for i in row), default=[])
+
+    def beside(row: list[int]) -> bool:
+        steps = centres[row][:, None] - centres[kept][None]
+        across, along = np.abs(steps.reshape(-1, 2)[np.linalg.norm(steps, axis=-1).argmin()])
+        return bool(across > along)
+
+    return [vertebrae[i] for i in sorted(i for row in rows for i in row if row is kept or not beside(row))]
+
+
 def drop_between(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
     """Bodies, top to bottom, without those between two that are each other's neighbours already.
 
@@ -225,7 +257,7 @@ def drop_between(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
     even if it is flattened). A body is dropped only if it shows in fewer slices than both.
     """
     boxes = [v.average for v in vertebrae]
-    heights = [np.linalg.norm(b[[0, 3]].mean(axis=0) - b[[1, 2]].mean(axis=0)) for b in boxes]
+    heights = [_height(b) for b in boxes]
     between = set()
     for i in range(1, len(vertebrae) - 1):
         above, below = i - 1, i + 1
@@ -234,3 +266,8 @@ def drop_between(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
         if near and len(vertebrae[i].slices) < min(len(vertebrae[above].slices), len(vertebrae[below].slices)):
             between.add(i)
     return [v for i, v in enumerate(vertebrae) if i not in between]
+
+
+def _height(outline: np.ndarray) -> float:
+    """The distance of the upper and the lower edge's centre."""
+    return float(np.linalg.norm(outline[[0, 3]].mean(axis=0) - outline[[1, 2]].mean(axis=0)))

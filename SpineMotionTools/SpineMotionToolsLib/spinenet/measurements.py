@@ -77,10 +77,10 @@ def measure_spine(spine: Spine, scan: Scan | None = None) -> Measurements:
     """All measurements that the spine allows; disc signal needs the scan."""
     bodies = [Body.of(v) for v in spine.vertebrae]
     csf = csf_signal(scan, spine.vertebrae) if scan is not None else None
-    # The tapered sacrum is no measure of what the last lumbar body has lost.
-    peers = [None if v.label.startswith("S") else body for v, body in zip(spine.vertebrae, bodies)]
+    # The tapered sacrum is no measure of what the last lumbar body has lost, nor is a body that the picture cuts.
+    peers = [None if v.label.startswith("S") or v.is_cut else body for v, body in zip(spine.vertebrae, bodies)]
     vertebrae = tuple(
-        body_measurement(v.label, bodies[i], above, below)
+        body_measurement(v.label, bodies[i], above, below, v.is_cut)
         for i, (v, above, below) in enumerate(zip(spine.vertebrae, [None, *peers], [*peers[1:], None]))
     )
     discs = []
@@ -95,7 +95,7 @@ def measure_spine(spine: Spine, scan: Scan | None = None) -> Measurements:
 
 
 def body_measurement(
-    label: str, body: Body, above: Body | None = None, below: Body | None = None
+    label: str, body: Body, above: Body | None = None, below: Body | None = None, is_cut: bool = False
 ) -> VertebraMeasurement:
     """Heights, ratios and Genant grade of one body.
 
@@ -103,14 +103,15 @@ def body_measurement(
     loss. Grade 0 below 20 %, 1 (mild) to 25 %, 2 (moderate) to 40 %, 3 (severe) above: Genant et al., J Bone Miner Res
     1993; 8:1137. A grade is a measurement, not a diagnosis: short bodies, Scheuermann's disease and endplates seen
     obliquely look alike. Four corners do not show how deep an endplate is; Hm is the distance of the endplates' chord
-    centres, so biconcavity is underestimated. S1 and below get ratios but no loss and no grade.
+    centres, so biconcavity is underestimated. S1 and below, and bodies that the picture's edge cuts (`is_cut`), get
+    ratios but no loss and no grade.
     """
     ha, hm, hp = body.anterior_height, body.middle_height, body.posterior_height
     near = [other.posterior_height for other in (above, below) if other is not None]
     crush = hp / float(np.mean(near)) if near else None
     losses = {"wedge": 1 - ha / hp, "biconcave": 1 - hm / hp, "crush": 1 - crush if crush is not None else 0.0}
     kind = max(losses, key=losses.__getitem__)
-    loss = None if label.startswith("S") else 100 * max(losses[kind], 0.0)
+    loss = None if is_cut or label.startswith("S") else 100 * max(losses[kind], 0.0)
     grade = None if loss is None else int(np.searchsorted(GENANT_LIMITS, loss, side="right"))
     return VertebraMeasurement(
         label,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 PARTS = ("detection", "appearance", "context", "grading")
+SMALL = dict(zip(PARTS, ("SmallDetector", "SmallAppearance", "SmallContext", "SmallGrading")))
 STARTER_ID = "spinenet-starter"
 STARTER_NOTICE = (
     "Starter models: small networks trained on twelve lumbar T2 scans and on made images, not validated on patients."
@@ -172,7 +173,8 @@ def load_network(path: Path | str, part: str) -> nn.Module:
 def build(part: str, architecture: Mapping[str, Any] | None = None) -> nn.Module:
     """An untrained network: the published one, or the class of `small_networks` that `architecture` names.
 
-    `architecture`: {"class": "SmallDetector", ...its arguments}. Raises WeightsError for an unknown class or arguments.
+    `architecture`: {"class": "SmallDetector", ...its arguments}. Raises WeightsError for an unknown class, that of
+    another part, or unknown arguments.
     """
     from . import networks, small_networks
 
@@ -186,9 +188,13 @@ def build(part: str, architecture: Mapping[str, Any] | None = None) -> nn.Module
         return published[PARTS.index(part)]()
     options = dict(architecture)
     name = str(options.pop("class", ""))
-    known = getattr(small_networks, name, None)
-    if not (name.startswith("Small") and isinstance(known, type)):
+    if name not in SMALL.values():
         raise WeightsError(f"The weight file describes an unknown network ({name!r}). Update SpineMotionTools.")
+    if name != SMALL[part]:
+        raise WeightsError(
+            f"The weight file holds another network than the {part} network. Choose the file made for it."
+        )
+    known = getattr(small_networks, name)
     try:
         return known(**options)
     except TypeError as error:

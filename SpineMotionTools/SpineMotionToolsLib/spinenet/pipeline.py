@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from SpineMotionToolsLib.common.engine import Engine, ResolvedEngine, run_with_fallback
+from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.common.provenance import current
 from SpineMotionToolsLib.common.volumes import Volume
@@ -61,6 +62,7 @@ class Options:
 
 
 AUTO, DEFAULTS = Engine(), Options()
+SAME_PLACE_MM = 0.01
 NAMED = frozenset(Numbering().levels)
 
 
@@ -156,9 +158,10 @@ def grade(
 ) -> Spine:
     """The spine with grades for every disc that has none yet (`again`: for all). Discs are graded one level at a time.
 
-    `models` must be the set that made the spine when discs graded before are to stay comparable.
+    `models` must be the set that made the spine when discs graded before are to stay comparable. Raises InputError for
+    another scan than the spine's.
     """
-    scan, models = read_scan(source), choose_models(models)
+    scan, models = _own_scan(source, spine), choose_models(models)
     wanted = [d for d in spine.discs if again or d.grades is None]
     if not wanted:
         return spine
@@ -183,9 +186,20 @@ def grade(
     return replace(graded_spine, warnings=current_warnings(spine, graded_spine))
 
 
-def measure(spine: Spine, scan: Scan | None = None) -> Spine:
-    """The spine with measurements; with the scan also disc signal relative to cerebrospinal fluid."""
-    return replace(spine, measurements=measure_spine(spine, scan))
+def measure(spine: Spine, source: Source | None = None) -> Spine:
+    """The spine with measurements; with its scan also disc signal relative to cerebrospinal fluid.
+
+    Raises InputError for another scan than the spine's.
+    """
+    return replace(spine, measurements=measure_spine(spine, None if source is None else _own_scan(source, spine)))
+
+
+def _own_scan(source: Source, spine: Spine) -> Scan:
+    scan = read_scan(source)
+    same = scan.geometry.shape == spine.geometry.shape
+    if not (same and np.allclose(scan.geometry.index_to_ras, spine.geometry.index_to_ras, atol=SAME_PLACE_MM)):
+        raise InputError("This is not the scan that the spine was read from: its place or size differs. Read it first.")
+    return scan
 
 
 def _detect(

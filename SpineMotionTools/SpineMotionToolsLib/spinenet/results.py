@@ -22,6 +22,7 @@ from .measured import Measurements
 from .numbering import Numbering
 from .scans import ScanGeometry
 
+BORDER_MM = 2.0
 DEMONSTRATION = "demonstration, no clinical meaning"
 
 
@@ -65,6 +66,14 @@ class Vertebra:
     def middle_polygon_ras(self) -> np.ndarray:
         """(4, 3) outline in the middle slice, RAS mm."""
         return self.corners_ras[self._middle]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the edge of the picture cuts the outline in the middle slice (it comes within 2 mm of it)."""
+        margin = BORDER_MM / self.geometry.pixel_spacing_mm
+        rows, columns = self.geometry.shape[:2]
+        outline, last = self.middle_polygon_px, np.array([columns, rows]) - 1
+        return bool((outline < margin).any() or (outline > last - margin).any())
 
     @property
     def center_ras(self) -> np.ndarray:
@@ -288,7 +297,7 @@ class Spine:
 
     def corner_table(self) -> Table:
         """One row a corner: level, slice, corner, pixels and RAS mm."""
-        columns = [Column(n) for n in ("Level", "Slice", "Corner")]
+        columns = [Column("Level"), Column("Slice", description="Of the slices read, counted from 0"), Column("Corner")]
         columns += [Column("Column", "px", digits=2), Column("Row", "px", digits=2)]
         columns += [Column(n, "mm", digits=2) for n in "RAS"]
         names = ("posterior superior", "posterior inferior", "anterior inferior", "anterior superior")

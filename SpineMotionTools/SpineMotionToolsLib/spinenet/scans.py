@@ -27,6 +27,7 @@ THICK_SLICE_MM = 4.0
 THIN_BELOW_MM = 2.5
 LARGEST_PIXEL_MM, SMALLEST_PIXEL_MM = 2.5, 0.05
 SMALLEST_VIEW_MM, LARGEST_VIEW_MM = 60.0, 2000.0
+RINGING_SHARE, RINGING_DEPTH = 0.02, 0.25
 LARGEST_TURN_DEG, WARN_TURN_DEG = 45.0, 20.0
 
 
@@ -117,6 +118,11 @@ class Scan:
             np.isfinite([pixel_spacing_mm, slice_spacing_mm]).all() and min(pixel_spacing_mm, slice_spacing_mm) > 0
         ):
             raise InputError("Pixel and slice spacing must be one positive number of millimetres each.")
+        if not SMALLEST_PIXEL_MM <= pixel_spacing_mm <= LARGEST_PIXEL_MM:
+            raise InputError(
+                f"A pixel spacing of {pixel_spacing_mm:g} mm is implausible for a spine scan ({SMALLEST_PIXEL_MM:g} to "
+                f"{LARGEST_PIXEL_MM:g} mm). Give it in millimetres."
+            )
         matrix = np.eye(4)
         matrix[:3, :3] = CANONICAL.T * [pixel_spacing_mm, pixel_spacing_mm, slice_spacing_mm]
         array, warnings = _numbers(array)
@@ -162,14 +168,26 @@ def _numbers(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
             warnings.append(f"{int(bad.sum())} voxels were not numbers (NaN or infinite) and were set to 0.")
     if array.size == 0 or array.min() == array.max():
         raise InputError("The scan is empty: all voxels are equal. Choose another series.")
-    if array.min() < 0:
+    if array.min() < 0 and _is_ringing(array):
+        warnings.append(f"{int((array < 0).sum())} voxels were a little below 0, as resampling leaves them; now 0.")
+        array = np.maximum(array, array.dtype.type(0))
+    elif array.min() < 0:
         if array.min() <= -500:
             warnings.append(
                 "Values down to -500 and less look like CT. The networks know MRI only: results are unreliable."
             )
         array = array.astype(np.float32) - np.float32(array.min())
-        warnings.append("The scan holds negative values; all values were shifted so that the smallest is 0.")
+        warnings.append(
+            "The scan holds negative values; all values were shifted so that the smallest is 0. Grades and disc "
+            "signals depend on where 0 lies: use the scanner's images if these were changed."
+        )
     return array, warnings
+
+
+def _is_ringing(array: np.ndarray) -> bool:
+    """Whether negative values are few and small beside the bright ones."""
+    few = (array < 0).mean() < RINGING_SHARE
+    return bool(few and -float(array.min()) < RINGING_DEPTH * float(np.percentile(array, 99)))
 
 
 def _axes(direction: np.ndarray) -> tuple[list[int], np.ndarray]:
