@@ -12,7 +12,9 @@ from .scans import Scan
 
 def spine_report(spine: Spine, scan: Scan | None = None, title: str = "Spine MRI") -> Report:
     """The report of a spine; with the scan also its key pictures. `Report.write(path)` saves it."""
-    report = Report(title, f"{len(spine.vertebrae)} vertebrae, {len(spine.discs)} discs")
+    found = f"{len(spine.vertebrae)} vertebrae, {len(spine.discs)} discs"
+    name = spine.provenance.parameters.get("scan")
+    report = Report(title, f"{name}: {found}" if name else found)
     for text in (*spine.notices, *spine.warnings):
         report.warning(text)
     if scan is not None:

@@ -297,7 +297,7 @@ class Spine:
 
     def corner_table(self) -> Table:
         """One row a corner: level, slice, corner, pixels and RAS mm."""
-        columns = [Column("Level"), Column("Slice", description="Of the slices read, counted from 0"), Column("Corner")]
+        columns = [Column("Level"), Column("Slice (from 0)", description="Of the slices read"), Column("Corner")]
         columns += [Column("Column", "px", digits=2), Column("Row", "px", digits=2)]
         columns += [Column(n, "mm", digits=2) for n in "RAS"]
         names = ("posterior superior", "posterior inferior", "anterior inferior", "anterior superior")
