@@ -162,7 +162,7 @@ def test_a_damaged_record_starts_anew(source):
 @given(st.lists(st.sampled_from(["a", "A", "a b", "CON", "ä", "x.y", ""]), min_size=1, max_size=8))
 def test_names_of_cases_differ_on_every_system(names):
     cases = [(name, Path(f"/data/{number % 2}/{name}.txt")) for number, name in enumerate(names)]
-    made = [name.lower() for name, _ in run._named(cases)]
+    made = [name.lower() for name, _ in run.unique_names(cases)]
     assert len(set(made)) == len(cases)
     assert all(name and "/" not in name for name in made)
 

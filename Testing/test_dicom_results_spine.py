@@ -437,6 +437,6 @@ def test_batch_writes_dicom_and_lists_what_is_not(tmp_path, short, monkeypatch):
     assert {"spine-segmentation.dcm", "spine-report.dcm", "spine.json"} <= names
     (tmp_path / "out" / "Knee" / "spine-report.dcm").unlink()
     rows = batch.read_cases(cases[:1], tmp_path / "out", models, dicom=True)  # finished before: only DICOM is written
-    assert (len(calls), rows[0]["status"]) == (1, "read")
+    assert (len(calls), rows[0]["status"]) == (1, "kept")
     assert (tmp_path / "out" / "Knee" / "spine-report.dcm").is_file()
     assert json.loads((tmp_path / "out" / "Knee" / "spine.json").read_text(encoding="utf-8"))["system"] == "spinenet"

@@ -22,8 +22,7 @@ def spinenet(folder: Path, report: Report) -> None:
     from SpineMotionToolsLib.spinenet.pictures import key_picture
 
     scan = read_scan(LUMBAR_MRI)
-    spine = pipeline.read(scan)
-    write_case(folder, spine, scan)
+    spine = write_case(folder, pipeline.read(scan), scan)
     saved = _spine_scene(folder / "spine.mrb", spine)
 
     report.heading("Lumbar MRI").text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from SpineMotionToolsLib.common.errors import (
     SpineMotionError,
     WeightsError,
 )
-from SpineMotionToolsLib.common.files import safe_name
+from SpineMotionToolsLib.common.files import source_stamp, unique_names
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 
 CONCERNS_ALL = (Cancelled, DependencyError, OutputError, WeightsError)
@@ -55,7 +55,8 @@ def run_batch(
     if dicom and task not in dicom_results.SYSTEMS:
         raise InputError("Videos have no DICOM results. Run the batch without them.")
     source, out = Path(source).expanduser().resolve(), Path(out).expanduser().resolve()
-    cases = _named([case for case in TASKS[task].find(source) if not case[1].resolve().is_relative_to(out)])
+    found = [case for case in TASKS[task].find(source) if not case[1].resolve().is_relative_to(out)]
+    cases = unique_names(found)
     if not cases:
         raise InputError(f"{source} holds nothing to read. Choose the folder that holds the files.")
     journal = Journal(out, task)
@@ -90,7 +91,9 @@ class _OneCase:
             return replace(row, error=self.crashed[name])
         folder, started = self.journal.out / name, time.monotonic()
         try:
-            row = replace(row, made_from={**_stamp(path), **self.task.request, "version": VERSION})
+            row = replace(
+                row, made_from={**source_stamp(path, [self.journal.out]), **self.task.request, "version": VERSION}
+            )
             self.journal.begin(name)
             if kept := self._kept(row, folder):
                 return self._with_files(kept, path)
@@ -170,34 +173,6 @@ def _with_scene(row: Row, journal: Journal, system: str, path: Path, options: Ma
 
     saved = write_scene(system, row.case, path, journal.out / row.case, options)
     return replace(row, scene=saved.relative_to(journal.out).as_posix())
-
-
-def _stamp(path: Path) -> dict[str, Any]:
-    """What tells that a file, or the files of a folder, are still the same."""
-    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
-    states = [file.stat() for file in files]
-    return {
-        "name": path.name,
-        "bytes": sum(state.st_size for state in states),
-        "modified_ns": max((state.st_mtime_ns for state in states), default=0),
-    }
-
-
-def _named(cases: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
-    """Names that differ also where case does not matter; a second one of a name gets its folder's name before it."""
-    taken: dict[str, Path] = {}
-    names = []
-    for wanted, path in cases:
-        name, number = safe_name(wanted), 1
-        if name.lower() in taken:
-            name = safe_name(f"{path.parent.name}_{wanted}")
-        base = name
-        while name.lower() in taken:
-            number += 1
-            name = f"{base}_{number}"
-        taken[name.lower()] = path
-        names.append((name, path))
-    return names
 
 
 def _part(progress: Progress, number: int, count: int, name: str) -> Progress:

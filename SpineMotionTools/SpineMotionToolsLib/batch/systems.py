@@ -131,7 +131,7 @@ class Spine(Task):
 
         scan = read_scan(path, self.options.get("series", ""))
         spine = pipeline.read(scan, self._models, self.engine, progress=progress)
-        write_case(folder, spine, scan)
+        spine = write_case(folder, spine, scan)
         labels = spine.labels
         line = f"{len(labels)} vertebrae, {labels[0]} to {labels[-1]}" if labels else "no vertebra found"
         angles = spine.measurements.angles if spine.measurements else ()

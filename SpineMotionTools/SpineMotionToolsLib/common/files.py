@@ -12,7 +12,7 @@ import sys
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -126,14 +126,52 @@ def folder_lock(folder: Path | str, timeout_s: float = 30.0) -> Iterator[None]:
         _unlock(path, lock)
 
 
-def safe_name(text: str) -> str:
-    """`text` as a file name that Windows, macOS and Linux accept: never empty, at most 120 characters and 200 bytes."""
+def safe_name(text: str, room: int = 0) -> str:
+    """`text` as a file name that Windows, macOS and Linux accept: never empty, at most 120 characters and 200 bytes.
+
+    `room`: how many of these stay free for an ending.
+    """
     name = unicodedata.normalize("NFC", str(text))
-    name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]', "_", name)[:120]
-    name = name.encode("utf-8")[:200].decode("utf-8", errors="ignore").strip().rstrip(". ")
+    name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]', "_", name)[: 120 - room]
+    name = name.encode("utf-8")[: 200 - room].decode("utf-8", errors="ignore").strip().rstrip(". ")
     if name.split(".")[0].strip().upper() in _RESERVED_ON_WINDOWS:
         name = f"_{name}"
     return name or "unnamed"
+
+
+def unique_names(cases: Sequence[tuple[str, Path]], taken: Iterable[str] = ()) -> list[tuple[str, Path]]:
+    """The cases with safe names that differ also where upper and lower case do not matter, and from those `taken`.
+
+    A second one of a name gets its folder's name before it, and a number where that is not enough.
+    """
+    used = {name.lower() for name in taken}
+    named = []
+    for wanted, path in cases:
+        name, number = safe_name(wanted), 1
+        if name.lower() in used:
+            name = safe_name(f"{path.parent.name}_{wanted}")
+        base = name
+        while name.lower() in used:
+            number += 1
+            ending = f"_{number}"
+            name = safe_name(base, len(ending)) + ending
+        used.add(name.lower())
+        named.append((name, path))
+    return named
+
+
+def source_stamp(path: Path, leave_out: Sequence[Path] = ()) -> dict[str, Any]:
+    """What tells that a file, or the files of a folder, are still the same: name, bytes, newest time of change.
+
+    Files and folders of `leave_out`, such as results that lie in the folder, do not count. Raises OSError.
+    """
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    states = [file.stat() for file in files if not any(file.is_relative_to(other) for other in leave_out)]
+    return {
+        "name": path.name,
+        "bytes": sum(state.st_size for state in states),
+        "modified_ns": max((state.st_mtime_ns for state in states), default=0),
+    }
 
 
 def announce_temporaries(announce: Callable[[Path], None]) -> None:

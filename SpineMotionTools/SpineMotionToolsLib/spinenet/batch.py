@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from SpineMotionToolsLib.common.dicom_source import is_dicom
 from SpineMotionToolsLib.common.engine import Engine
-from SpineMotionToolsLib.common.errors import InputError, SpineMotionError
-from SpineMotionToolsLib.common.files import atomic_path, make_folder, safe_name, write_json
+from SpineMotionToolsLib.common.errors import (
+    Cancelled,
+    DependencyError,
+    InputError,
+    OutputError,
+    SpineMotionError,
+    WeightsError,
+)
+from SpineMotionToolsLib.common.files import (
+    atomic_path,
+    folder_lock,
+    make_folder,
+    output_error,
+    source_stamp,
+    unique_names,
+    write_json,
+)
 from SpineMotionToolsLib.common.progress import Progress, no_progress
-from SpineMotionToolsLib.common.tables import Column, Table
+from SpineMotionToolsLib.common.tables import FORMULA, Column, Table
 
 from . import pipeline
 from .dicom import find_source, write_dicom
@@ -26,26 +44,28 @@ from .scans import Scan
 
 RESULT_NAME, PICTURE_NAME, REPORT_NAME = "spine.json", "key-picture.png", "report.html"
 SEGMENTATION_NAME, MARKUPS_NAME = "vertebrae.seg.nrrd", "vertebrae.mrk.json"
+DICOM_NAMES = ("spine-segmentation.dcm", "spine-report.dcm")
 SUMMARY_NAME = "summary.csv"
+READ, KEPT, FAILED = "read", "kept", "failed"
 
 
-def find_cases(source: Path) -> list[tuple[str, Path]]:
+def find_cases(source: Path, out: Path | None = None) -> list[tuple[str, Path]]:
     """(name, path) of every case: the file itself, a folder of DICOM slices, or a folder of files and such folders.
 
+    In a folder, segmentations (`.seg.nrrd`), folders of results and what lies in `out`, the folder for results, are no
+    cases. Names differ from each other and from the images in `out`, so that each names a folder of results there.
     Raises InputError when there is none.
     """
+    source = Path(os.path.abspath(source))  # "." has no name; links keep theirs
     if source.is_file():
-        return [(_stem(source), source)]
-    if not source.is_dir():
+        cases = [(_stem(source), source)]
+    elif source.is_dir():
+        cases = _cases_in(source, out.resolve() if out else None)
+    else:
         raise InputError(f"{source} does not exist. Check the name.")
-    entries = sorted(p for p in source.iterdir() if not p.name.startswith("."))
-    images = [p for p in entries if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES)]
-    if not images and any(p.is_file() for p in entries):
-        return [(source.name, source)]  # slices of one study lie here
-    cases = [(_stem(p), p) for p in images] + [(p.name, p) for p in entries if p.is_dir()]
     if not cases:
         raise InputError(f"{source} holds no images. Choose an image file, a DICOM folder or a folder of those.")
-    return _unique(cases)
+    return unique_names(cases, [path.name for _, path in cases if out and path.parent.resolve() == out.resolve()])
 
 
 def read_cases(
@@ -59,44 +79,58 @@ def read_cases(
     progress: Progress = no_progress,
     dicom: bool = False,
 ) -> list[dict[str, Any]]:
-    """Read every case into `out/<name>`; what was finished with the same model and options is skipped unless `again`.
+    """Read every case into `out/<name>`; what was read from the same files in the same way is kept unless `again`.
 
     With `dicom` also a DICOM segmentation and report; a case that is not DICOM then counts as one that cannot be read.
-    A case that cannot be read becomes a row with its reason; the others go on. Returns one row a case and writes them
-    as `summary.csv`.
+    A case that cannot be read becomes a row with its reason; the others go on. Returns one row a case, with the status
+    "read", "kept" or "failed"; each goes into `summary.csv` as soon as it is known, beside the rows of other cases
+    there. Raises InputError for an engine that this computer has not, and WeightsError, DependencyError, OutputError.
     """
+    engine.resolve()
     models = choose_models(models)
     models.keep_loaded = len(cases) > 1
     make_folder(out)
     rows = []
-    for number, (name, path) in enumerate(cases):
+    for number, (name, path) in enumerate(unique_names(cases)):
         progress(number, len(cases), name)
-        folder = out / safe_name(name)
-        spine, error = None if again else _finished(folder, models, options), ""
+        folder = out / name
+        spine, status, reason = None, KEPT, ""
         try:
             source = find_source(path, series) if dicom else None
+            stamp = source_stamp(path.resolve(), [folder.resolve(), out.resolve() / SUMMARY_NAME])
+            made_from = {**stamp, "series": series, "precision": engine.precision}
+            spine = None if again else _finished(folder, models, options, made_from)
             if spine is None:
+                status = READ
+                _remove_results(folder)
                 scan = read_scan(path, series)
                 within = lambda done, of, text, n=number: progress(n + done / of, len(cases), text)
                 spine = pipeline.read(scan, models, engine, options, within)
-                write_case(folder, spine, scan)
+                spine = write_case(folder, spine, scan, made_from)
             if source is not None:
                 write_dicom(spine, source, folder)
-        except SpineMotionError as problem:
-            if not isinstance(problem, InputError):
-                raise  # weights, disk and cancel concern all cases
-            spine, error = None, str(problem)
-        rows.append(_summary_row(name, spine, error))
-    _summary_table(rows).to_csv(out / SUMMARY_NAME)
+        except (Cancelled, DependencyError, OutputError, WeightsError):
+            raise  # these concern all cases
+        except Exception as error:  # one case's fault must not cost the others their turn
+            spine, status, reason = None, FAILED, _reason(error, path)
+        rows.append(_summary_row(name, status, spine, reason))
+        _add_to_summary(out / SUMMARY_NAME, rows[-1])
     progress(len(cases), len(cases), "Done")
     return rows
 
 
-def write_case(folder: Path, spine: Spine, scan: Scan) -> list[Path]:
-    """All files of one case; the JSON comes last, so that a folder with it is complete. Raises OutputError."""
-    from SpineMotionToolsLib.common.errors import OutputError
+def write_case(folder: Path, spine: Spine, scan: Scan, made_from: Mapping[str, Any] | None = None) -> Spine:
+    """Write all files of one case, in place of those of an earlier run; the JSON comes last: with it all are there.
 
+    `made_from`, what decides about the result beside networks and options, goes into the JSON. Returns the spine as it
+    was written: with a warning where no segmentation can hold it. Raises OutputError.
+    """
     make_folder(folder)
+    _remove_results(folder)
+    try:
+        write_segmentation(folder / SEGMENTATION_NAME, spine)
+    except OutputError as error:  # shifted slices: image files cannot hold their geometry
+        spine = replace(spine, warnings=(*spine.warnings, f"No segmentation was written. {error}"))
     tables = {
         "vertebrae": spine.vertebra_table(),
         "grades": spine.grade_table(),
@@ -113,12 +147,8 @@ def write_case(folder: Path, spine: Spine, scan: Scan) -> list[Path]:
         key_picture(scan, spine).save(temporary)
     spine_report(spine, scan).write(folder / REPORT_NAME)
     write_markups(folder / MARKUPS_NAME, spine)
-    try:
-        write_segmentation(folder / SEGMENTATION_NAME, spine)
-    except OutputError as error:  # shifted slices: image files cannot hold their geometry
-        spine = replace(spine, warnings=(*spine.warnings, f"No segmentation was written. {error}"))
-    write_json(folder / RESULT_NAME, spine.to_json())
-    return sorted(folder.iterdir())
+    write_json(folder / RESULT_NAME, {**spine.to_json(), **({"made_from": made_from} if made_from else {})})
+    return spine
 
 
 def with_units(table: Table) -> Table:
@@ -126,20 +156,89 @@ def with_units(table: Table) -> Table:
     return Table(table.name, [Column(column.title, digits=column.digits) for column in table.columns], table.rows)
 
 
-def _finished(folder: Path, models: Models, options: pipeline.Options) -> Spine | None:
-    """The spine of an earlier, complete run with the same weights and options, or None."""
+def _cases_in(folder: Path, out: Path | None) -> list[tuple[str, Path]]:
+    """(wanted name, path) of the cases in a folder; none when it is empty. `out` is resolved."""
+    entries = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and not _is_result(p, out))
+    images = [p for p in entries if _is_image(p)]
+    folders = [p for p in entries if p.is_dir()]
+    lone_files = bool(entries) and not folders  # DICOM of old kinds may not look like it
+    if not images and (lone_files or any(_is_slice(p) for p in entries)):
+        return [(folder.name, folder)]  # slices of one study lie here
+    return [(_stem(p), p) for p in images] + [(p.name, p) for p in folders]
+
+
+def _is_image(path: Path) -> bool:
+    name = path.name.lower()
+    return name.endswith(IMAGE_SUFFIXES) and not name.endswith(".seg.nrrd") and path.is_file()
+
+
+def _is_slice(path: Path) -> bool:
+    """Whether a file is a DICOM image, not the directory of a disc."""
     try:
-        spine = Spine.from_json(json.loads((folder / RESULT_NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        named = path.name.upper() != "DICOMDIR" and path.is_file()
+        return named and (path.suffix.lower() == ".ima" or is_dicom(path))
+    except OSError:
+        return False
+
+
+def _is_result(path: Path, out: Path | None) -> bool:
+    """Whether a run into `out`, or an earlier one into another folder, made this file or folder."""
+    if not path.is_dir():
+        return out is not None and path.resolve() == out / SUMMARY_NAME
+    if out is not None and out.is_relative_to(path.resolve()):
+        return all(file.resolve().is_relative_to(out) for file in path.rglob("*") if file.is_file())
+    return _holds_results_only(path)
+
+
+def _holds_results_only(folder: Path) -> bool:
+    """Whether a folder holds the result of a case and no images, or only folders that do."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return False
+    folders = [p for p in entries if p.is_dir()]
+    if not folders and not (folder / RESULT_NAME).is_file():
+        return False
+    others = (p for p in entries if p.name not in DICOM_NAMES)
+    return all(map(_holds_results_only, folders)) and not any(_is_image(p) or _is_slice(p) for p in others)
+
+
+def _finished(folder: Path, models: Models, options: pipeline.Options, made_from: Mapping[str, Any]) -> Spine | None:
+    """The spine of an earlier, complete run with the same weights and options on the same files, or None."""
+    try:
+        record = json.loads((folder / RESULT_NAME).read_text(encoding="utf-8"))
+        spine = Spine.from_json(record)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
     made_by = spine.provenance
     same_model = (made_by.model_id, made_by.model_sha256) == (models.id, models.sha256)
     wanted = pipeline.parameters_of(options, models)
-    return spine if same_model and all(made_by.parameters.get(name) == wanted[name] for name in wanted) else None
+    same_options = all(made_by.parameters.get(name) == wanted[name] for name in wanted)
+    return spine if same_model and same_options and record.get("made_from") == made_from else None
 
 
-def _summary_row(name: str, spine: Spine | None, error: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"case": name, "status": "failed" if spine is None else "read", "remarks": error}
+def _remove_results(folder: Path) -> None:
+    """Remove what would pass for the result of a run that breaks off; raises OutputError."""
+    for name in (RESULT_NAME, SEGMENTATION_NAME, *DICOM_NAMES):
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise output_error(folder / name, error) from error
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Why a case failed, for people."""
+    if isinstance(error, SpineMotionError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this case. Close other programs, then try again."
+    if isinstance(error, OSError):
+        return f"{path.name} cannot be read: {error.strerror or error}. Check the file, then try again."
+    return f"A fault in SpineMotionTools: {type(error).__name__}: {error}."
+
+
+def _summary_row(name: str, status: str, spine: Spine | None, reason: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"case": name, "status": status, "remarks": reason}
     if spine is not None:
         labels = spine.labels
         row |= {
@@ -150,6 +249,34 @@ def _summary_row(name: str, spine: Spine | None, error: str) -> dict[str, Any]:
         for angle in spine.measurements.angles if spine.measurements else ():
             row[angle.name] = angle.angle_deg
     return row
+
+
+def _add_to_summary(path: Path, row: dict[str, Any]) -> None:
+    """Put the row of a case into the table, in place of its earlier one; other processes may do the same.
+
+    Raises OutputError.
+    """
+    with folder_lock(path.parent):
+        rows = {**_summary_rows(path), row["case"]: row}
+        _summary_table(list(rows.values())).to_csv(path)
+
+
+def _summary_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a table that `_add_to_summary` wrote, by case; none when it is not there or not ours."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (FileNotFoundError, csv.Error):
+        return {}
+    except OSError as error:
+        raise output_error(path, error) from error
+    rows = [{name.removesuffix(" (deg)"): _cell(text or "") for name, text in row.items() if name} for row in rows]
+    return {row["case"]: row for row in rows if row.get("case")}
+
+
+def _cell(text: str) -> str:
+    """A cell's text without the apostrophe that keeps spreadsheets from running it."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
 
 
 def _summary_table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -163,9 +290,3 @@ def _stem(path: Path) -> str:
     name = path.name
     suffix = next((s for s in sorted(IMAGE_SUFFIXES, key=len, reverse=True) if name.lower().endswith(s)), path.suffix)
     return name[: len(name) - len(suffix)] if suffix else name
-
-
-def _unique(cases: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
-    """Cases with names that differ even where files differ by extension only."""
-    names = [safe_name(name).lower() for name, _ in cases]
-    return [(path.name if names.count(key) > 1 else name, path) for key, (name, path) in zip(names, cases)]

@@ -56,11 +56,13 @@ def _add_read(subparsers: argparse._SubParsersAction) -> None:
 def _read(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.engine import Engine
 
-    from .batch import SUMMARY_NAME, find_cases, read_cases
+    from .batch import FAILED, KEPT, SUMMARY_NAME, find_cases, read_cases
     from .models import choose_models
     from .numbering import Numbering
     from .pipeline import Options
 
+    if options.lowest and options.highest:
+        raise InputError("Give --lowest or --highest, not both.")
     models = choose_models(options.model)
     engine = Engine(options.device, options.precision, options.threads)
     numbering = Numbering(options.thoracic, options.lumbar)
@@ -74,22 +76,23 @@ def _read(options: argparse.Namespace) -> int:
         lowest=options.lowest,
         highest=options.highest,
     )
-    cases = find_cases(options.input)
+    cases = find_cases(options.input, options.out)
     with progress_bar("Reading spines") as progress:
         rows = read_cases(
             cases, options.out, models, engine, how, options.series, options.again, progress, options.dicom
         )
     for row in rows:
-        if row["status"] == "read":
-            say(f"{row['case']}: {row['vertebrae']} vertebrae {row['levels']}".rstrip())
-            if row["remarks"]:
-                say(f"  note: {row['remarks']}")
-        else:
+        if row["status"] == FAILED:
             say(f"{row['case']}: {row['remarks']}")
+            continue
+        kept = ", kept from an earlier run" if row["status"] == KEPT else ""
+        say(f"{row['case']}: {row['vertebrae']} vertebrae {row['levels']}".rstrip() + kept)
+        if row["remarks"]:
+            say(f"  note: {row['remarks']}")
     say(f"Results in {options.out}, overview in {options.out / SUMMARY_NAME}")
     for notice in models.notices:
         say(notice)
-    failed = [row for row in rows if row["status"] != "read"]
+    failed = [row for row in rows if row["status"] == FAILED]
     if len(failed) == len(rows) == 1:
         raise InputError(failed[0]["remarks"])
     return SOME_FAILED if failed else 0
