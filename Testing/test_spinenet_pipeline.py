@@ -404,8 +404,14 @@ def test_report_lists_corrections(spine):
     assert "renamed L2 to L1" in report.spine_report(editing.rename(spine, 0, "L1")).to_html()
 
 
-def test_demonstration_grades_say_so_everywhere(spine):
+def test_demonstration_grades_say_so_everywhere(spine, tmp_path):
     demo = replace(spine, grades_are_demonstration=True)
+    batch.write_case(tmp_path / "demo", demo, made_scan())
+    batch.write_case(tmp_path / "real", spine, made_scan())
+    for name in ("grades.csv", "grade-probabilities.csv"):
+        lines = (tmp_path / "demo" / name).read_text(encoding="utf-8").splitlines()
+        assert all("no clinical meaning" in line for line in lines[1:])
+        assert "clinical" not in (tmp_path / "real" / name).read_text(encoding="utf-8")
     assert "no clinical meaning" in demo.grade_table().name
     assert "no clinical meaning" in report.spine_report(demo).to_html()
 

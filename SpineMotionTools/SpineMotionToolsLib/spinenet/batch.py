@@ -39,7 +39,7 @@ from .inputs import IMAGE_SUFFIXES, read_scan
 from .models import Models, choose_models
 from .pictures import key_picture
 from .report import spine_report
-from .results import Spine
+from .results import DEMONSTRATION, Spine
 from .scans import Scan
 
 RESULT_NAME, PICTURE_NAME, REPORT_NAME = "spine.json", "key-picture.png", "report.html"
@@ -141,6 +141,10 @@ def write_case(folder: Path, spine: Spine, scan: Scan, made_from: Mapping[str, A
         tables["body-measurements"] = spine.measurements.vertebra_table()
         tables["disc-measurements"] = spine.measurements.disc_table()
         tables["angles"] = spine.measurements.angle_table()
+    if spine.grades_are_demonstration:  # said where the numbers stand, since a file may travel alone
+        for name in ("grades", "grade-probabilities"):
+            rows = [[*row, DEMONSTRATION] for row in tables[name].rows]
+            tables[name] = Table(tables[name].name, [*tables[name].columns, Column("Note")], rows)
     for name, table in tables.items():
         with_units(table).to_csv(folder / f"{name}.csv")
     with atomic_path(folder / PICTURE_NAME) as temporary:
