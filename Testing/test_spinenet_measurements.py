@@ -204,3 +204,5 @@ def test_what_no_spine_looks_like_is_told():
     bowel = replace(usual.vertebrae[4], corners_px=usual.vertebrae[4].corners_px - (70, 20))
     beside = replace(usual, vertebrae=(*usual.vertebrae[:4], bowel, usual.vertebrae[5]))
     assert "L5 lies beside L4" in warned(beside)
+    steep = replace(usual.vertebrae[5], corners_px=usual.vertebrae[5].corners_px + (30, -11))
+    assert "beside" not in warned(replace(usual, vertebrae=(*usual.vertebrae[:5], steep)))

@@ -95,6 +95,8 @@ def test_bodies_beside_the_row_are_left_out_and_others_stay():
     assert drop_beside(one_missed) == one_missed
     slipped = [*row, body(100, 185, 10)]  # forward by half a body
     assert drop_beside(slipped) == slipped
+    steep = [*row, body(100, 185, 10), body(140, 220, 3)]  # the second sacral body too far off to be a neighbour
+    assert drop_beside(steep) == steep
     assert drop_beside([]) == []
 
 

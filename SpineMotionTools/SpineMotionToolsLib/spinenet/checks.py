@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .grouping import BESIDE
 from .measurements import Body, sagittal_angles
 from .numbering import Numbering, vertebra_count_note
 from .results import Disc, Spine, Vertebra
@@ -52,7 +53,7 @@ def _place_warnings(vertebrae: Sequence[Vertebra], geometry: ScanGeometry) -> li
     warnings = []
     for above, below in zip(vertebrae, vertebrae[1:]):
         across, along = np.abs(np.diff(geometry.to_plane_mm([above.center_ras, below.center_ras]), axis=0)[0])
-        if across > along:
+        if across > BESIDE * along:
             warnings.append(
                 f"{below.label} lies beside {above.label}, not below it: one of them is hardly a vertebra. Delete the "
                 "wrong one and count again; slips beside it mean nothing."

@@ -21,6 +21,7 @@ SHARED_CORNER_PX, SHARED_CORNER_MM = 2.0, 1.2
 SLICE_OVERLAP = 0.2
 MERGE_OVERLAP = 0.05
 NEIGHBOURS_WITHIN_HEIGHTS = 1.7
+BESIDE = 2.0  # times as far across as along; a steep sacrum lies as far behind L5 as below it
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def drop_outliers(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
 
 
 def drop_beside(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
-    """Bodies, top to bottom, without those that lie more beside the best seen row than above or below it.
+    """Bodies, top to bottom, without those that lie beside the best seen row rather than above or below it.
 
     A row is what neighbours link: bodies whose centres lie at most 1.7 body heights apart. The row that most slices
     show stays, and so does every other one whose nearest body lies above or below a body of it, as where a body between
@@ -245,7 +246,7 @@ def drop_beside(vertebrae: list[VertebraOutline]) -> list[VertebraOutline]:
     def beside(row: list[int]) -> bool:
         steps = centres[row][:, None] - centres[kept][None]
         across, along = np.abs(steps.reshape(-1, 2)[np.linalg.norm(steps, axis=-1).argmin()])
-        return bool(across > along)
+        return bool(across > BESIDE * along)
 
     return [vertebrae[i] for i in sorted(i for row in rows for i in row if row is kept or not beside(row))]
 
