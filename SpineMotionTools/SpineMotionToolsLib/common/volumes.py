@@ -138,6 +138,8 @@ def _read_series(folder: Path) -> sitk.Image:
     import SimpleITK as sitk
 
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    for file in () if series else folder.iterdir():
+        check_there(file)
     if len(series) != 1:
         raise InputError(
             f"{folder} holds {len(series) or 'no'} DICOM series; one is needed. "
