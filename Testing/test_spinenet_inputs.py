@@ -216,6 +216,13 @@ def test_a_picture_has_no_place_in_the_patient(tmp_path):
         read_scan(tmp_path / "one.nrrd")
 
 
+def test_nifti_spacing_is_that_of_other_formats(tmp_path):
+    for name in ("a.nii", "a.nrrd"):
+        write_volume(tmp_path / name, sagittal(ramp(), (0.8, 0.8, 4.4)))
+        scan = read_scan(tmp_path / name)
+        assert (scan.pixel_spacing_mm, scan.geometry.slice_spacing_mm) == (0.8, 4.4)
+
+
 def test_a_cut_off_image_is_not_filled_up(tmp_path):
     write_volume(tmp_path / "whole.nii.gz", sagittal(np.random.default_rng(0).random((6, 150, 140))))
     whole = (tmp_path / "whole.nii.gz").read_bytes()
@@ -467,8 +474,13 @@ def test_what_may_not_be_read_is_told(tmp_path, monkeypatch):
     forbid(pydicom, "dcmread", paths)
     with pytest.raises(InputError, match="No permission to read files in series"):
         read_scan(tmp_path / "series")
-    (tmp_path / "a.nrrd").write_bytes(b"nothing")
-    forbid(Path, "open", [tmp_path / "a.nrrd"])
+    (tmp_path / "none").mkdir()
+    forbidden = [tmp_path / "a.nrrd", tmp_path / "none" / "b.dcm"]
+    for path in forbidden:
+        path.write_bytes(b"nothing")
+    forbid(Path, "open", forbidden)
+    with pytest.raises(InputError, match="No permission to read .*b.dcm"):
+        read_volume(tmp_path / "none")
     forbid(os, "scandir", [tmp_path / "series"])
     for path in (tmp_path / "a.nrrd", tmp_path / "series"):
         for read in (read_scan, read_volume):

@@ -55,6 +55,12 @@ def _read_image(path: Path) -> Volume:
                 f"{path.name} holds {times} volumes (4-D). Save the one to be read on its own, then try again."
             )
         image = image[:, :, :, 0]
+    image.SetSpacing([_as_written(mm) for mm in image.GetSpacing()])
     volume = from_image(image, path.name)
     name = path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
     return Volume(np.asarray(volume.array), volume.ijk_to_ras, name)
+
+
+def _as_written(number: float) -> float:
+    """A number stored with 32 bits, as NIfTI does, as it was meant: 0.800000011920929 becomes 0.8."""
+    return float(str(np.float32(number))) if np.float32(number) == number else number
