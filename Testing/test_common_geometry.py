@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -11,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 from SpineMotionToolsLib.common import geometry
 from SpineMotionToolsLib.common.errors import InputError, OutputError
+from SpineMotionToolsLib.common.image_files import check_whole
 from SpineMotionToolsLib.common.volumes import Volume, from_image, read_volume, to_image, write_volume
 
 number = st.floats(-500, 500, width=32)
@@ -124,6 +127,38 @@ def test_files_that_are_no_volume(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="no DICOM series"):
         read_volume(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_cut_off_files_are_not_filled_up(tmp_path, extension):
+    path = tmp_path / f"a{extension}"
+    write_volume(path, Volume(np.random.default_rng(0).random((8, 8, 8))))
+    whole = path.read_bytes()
+    assert read_volume(path).array.shape == (8, 8, 8)
+    for kept in (len(whole) // 2, len(whole) - 60):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(InputError, match=f"a{extension} is cut off: it holds [0-9]+ of 4448 bytes"):
+            read_volume(path)
+    if extension == ".nii.gz":
+        path.write_bytes(whole[:-4])
+        with pytest.raises(InputError, match="is cut off: its end is missing"):
+            read_volume(path)
+        path.write_bytes(whole[:-8] + bytes(4) + whole[-4:])
+        with pytest.raises(InputError, match="damaged"):
+            read_volume(path)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_the_size_that_a_nifti_2_header_states(tmp_path, order):
+    header = bytearray(544)
+    struct.pack_into(f"{order}i4s", header, 0, 540, b"n+2\0")
+    struct.pack_into(f"{order}hh8qd", header, 12, 4, 16, 3, 4, 5, 6, 1, 1, 1, 1, 0)
+    struct.pack_into(f"{order}q", header, 168, 544)
+    (tmp_path / "a.nii").write_bytes(header + bytes(100))
+    with pytest.raises(InputError, match="it holds 644 of 784 bytes"):
+        check_whole(tmp_path / "a.nii")
+    (tmp_path / "a.nii").write_bytes(header + bytes(240))
+    check_whole(tmp_path / "a.nii")
 
 
 def write_slices(folder, positions_mm):

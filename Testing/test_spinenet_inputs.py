@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.common.volumes import Volume
+from SpineMotionToolsLib.common.volumes import Volume, read_volume, write_volume
 from SpineMotionToolsLib.spinenet.inputs import read_scan
 from SpineMotionToolsLib.spinenet.published_dicom import load_published
 from SpineMotionToolsLib.spinenet.scans import CANONICAL, Scan, from_volume
@@ -220,6 +220,27 @@ def test_nifti_with_time_is_refused_and_with_one_volume_read(tmp_path):
     assert read_scan(write("one.nii.gz", 1)).array.shape == (150, 140, 6)
 
 
+def test_a_picture_has_no_place_in_the_patient(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(ramp()[0]), str(tmp_path / "one.nrrd"))
+    with pytest.raises(InputError, match="one.nrrd is one picture without a place"):
+        read_scan(tmp_path / "one.nrrd")
+
+
+def test_nifti_spacing_is_that_of_other_formats(tmp_path):
+    for name in ("a.nii", "a.nrrd"):
+        write_volume(tmp_path / name, sagittal(ramp(), (0.8, 0.8, 4.4)))
+        scan = read_scan(tmp_path / name)
+        assert (scan.pixel_spacing_mm, scan.geometry.slice_spacing_mm) == (0.8, 4.4)
+
+
+def test_a_cut_off_image_is_not_filled_up(tmp_path):
+    write_volume(tmp_path / "whole.nii.gz", sagittal(np.random.default_rng(0).random((6, 150, 140))))
+    whole = (tmp_path / "whole.nii.gz").read_bytes()
+    (tmp_path / "half.nii.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"half.nii.gz is cut off: it holds \d+ of 1008352 bytes"):
+        read_scan(tmp_path / "half.nii.gz")
+
+
 def test_missing_and_damaged_files_say_so(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_scan(tmp_path / "none.nii")
@@ -336,8 +357,30 @@ def test_compressed_slices_are_decoded(tmp_path):
 def test_a_cut_off_file_gives_a_sentence(tmp_path):
     path = write_series(tmp_path)[2]
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match="could not be decoded|differ in size"):
+    with pytest.raises(InputError, match=rf"{path.name} is cut off: it holds \d+ of 26400 bytes"):
         read_scan(tmp_path)
+
+
+def test_pixels_shorter_than_stated_are_not_filled_up(tmp_path):
+    import pydicom
+
+    path = write_series(tmp_path)[2]
+    one = pydicom.dcmread(path)
+    one.PixelData = one.PixelData[:20000]
+    one.save_as(path)
+    with pytest.raises(InputError, match=f"{path.name} is cut off: it holds 20000 of 26400 bytes"):
+        read_scan(tmp_path)
+
+
+def test_a_cut_off_multi_frame_file_gives_a_sentence(tmp_path):
+    import pydicom
+
+    path = write_series(tmp_path, slices=1)[0]
+    one = pydicom.dcmread(path)
+    one.PixelData, one.NumberOfFrames = one.PixelData * 2, 3
+    one.save_as(path)
+    with pytest.raises(InputError, match="holds 52800 of 79200 bytes"):
+        read_volume(path)
 
 
 def test_a_file_with_damaged_values_is_left_out(tmp_path):
@@ -359,10 +402,130 @@ def test_the_published_loader_names_a_damaged_file(tmp_path, damage):
         load_published(tmp_path)
 
 
+def write_raw(paths: list[Path], tag: str, value: bytes) -> None:
+    """Write a value as it is, past pydicom's checks."""
+    import pydicom
+    from pydicom.dataelem import RawDataElement
+
+    for path in paths:
+        one = pydicom.dcmread(path)
+        old = one[tag]
+        one._dict[old.tag] = RawDataElement(old.tag, old.VR, len(value), value, 0, False, True)
+        one.save_as(path)
+
+
+def test_undecodable_values_are_told(tmp_path):
+    paths = write_series(tmp_path)
+    write_raw(paths[:1], "PixelSpacing", rb"0,8\0,8 ")
+    scan = read_scan(tmp_path)
+    assert scan.array.shape[2] == 7
+    assert "1 of the folder's files hold damaged values and were left out." in scan.warnings
+    write_raw(paths[1:], "ImagePositionPatient", rb"0\x\0 ")
+    for given in (tmp_path, paths[0]):
+        with pytest.raises(InputError, match=f"{given.name} holds damaged values .*Export the series again"):
+            read_scan(given)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_undecodable_texts_and_numbers_that_are_not_needed_do_not_stop_reading(tmp_path):
+    paths = write_series(tmp_path, EchoTime=90)
+    bad = {"EchoTime": b"9,5 ", "SeriesNumber": b"x ", "InstanceNumber": b"1,", "SliceThickness": b"4,0 "}
+    for tag, value in {**bad, "SeriesDescription": b"t2 \xff\xfe "}.items():
+        write_raw(paths, tag, value)
+    scan = read_scan(tmp_path)
+    assert scan.array.shape[2] == 8
+    assert not any("left out" in w for w in scan.warnings)
+
+
 def test_a_folder_without_dicom_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
     with pytest.raises(InputError, match="holds no DICOM slices"):
         read_scan(tmp_path)
+
+
+def test_a_text_file_does_not_stand_for_its_neighbours(tmp_path):
+    write_series(tmp_path)
+    (tmp_path / "readme.txt").write_text("nothing", encoding="utf-8")
+    with pytest.raises(InputError, match="readme.txt holds no DICOM slices"):
+        read_scan(tmp_path / "readme.txt")
+
+
+def test_slices_without_a_place_are_told(tmp_path):
+    import pydicom
+
+    paths = write_series(tmp_path)
+    for path in paths:
+        one = pydicom.dcmread(path)
+        del one.ImageOrientationPatient
+        one.save_as(path)
+    for given in (tmp_path, paths[0]):
+        with pytest.raises(InputError, match="do not state their position and orientation.*original series"):
+            read_scan(given)
+
+
+def test_what_may_not_be_read_is_told(tmp_path, monkeypatch):
+    import os
+
+    import pydicom
+
+    def forbid(owner, name, forbidden):
+        before = getattr(owner, name)
+
+        def asked(path, *args, **kwargs):
+            if Path(path) in forbidden:
+                raise PermissionError(13, "Permission denied", str(path))
+            return before(path, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, asked)
+
+    paths = write_series(tmp_path / "series")
+    forbid(pydicom, "dcmread", paths[:1])
+    assert "1 of the folder's files may not be read and were left out." in read_scan(tmp_path / "series").warnings
+    forbid(pydicom, "dcmread", paths)
+    with pytest.raises(InputError, match="No permission to read files in series"):
+        read_scan(tmp_path / "series")
+    (tmp_path / "none").mkdir()
+    forbidden = [tmp_path / "a.nrrd", tmp_path / "none" / "b.dcm"]
+    for path in forbidden:
+        path.write_bytes(b"nothing")
+    forbid(Path, "open", forbidden)
+    with pytest.raises(InputError, match="No permission to read .*b.dcm"):
+        read_volume(tmp_path / "none")
+    forbid(os, "scandir", [tmp_path / "series"])
+    for path in (tmp_path / "a.nrrd", tmp_path / "series"):
+        for read in (read_scan, read_volume):
+            with pytest.raises(InputError, match=f"No permission to read .*{path.name}"):
+                read(path)
+
+
+def test_a_number_chooses_the_series_of_that_number(tmp_path):
+    write_series(tmp_path / "a", SeriesNumber=2, SeriesDescription="t1_sag", slices=6)
+    write_series(tmp_path / "b", SeriesNumber=3, SeriesDescription="t2_sag", SeriesInstanceUID="1.2.3.111111")
+    assert "t1_sag" in read_scan(tmp_path, "2").name
+    assert "t2_sag" in read_scan(tmp_path, "T2").name
+    assert "t2_sag" in read_scan(tmp_path, "1.2.3.111111").name
+
+
+def test_rounding_of_orientations_splits_no_series(tmp_path):
+    a = 0.005  # np.round(..., 2) has a border here
+    for i, path in enumerate(write_series(tmp_path, orientation=(a, (1 - a * a) ** 0.5, 0, 0, 0, -1))):
+        import pydicom
+
+        one = pydicom.dcmread(path)
+        one.ImageOrientationPatient = [a + (-1) ** i * 2e-6, (1 - a * a) ** 0.5, 0, 0, 0, -1]
+        one.save_as(path)
+    assert read_scan(tmp_path).array.shape[2] == 8
+
+
+def test_several_people_in_a_folder_are_told_without_their_names(tmp_path):
+    write_series(tmp_path / "a", PatientID="Anna", StudyInstanceUID="1.2.3")
+    assert not any("several patients" in w for w in read_scan(tmp_path).warnings)
+    write_series(tmp_path / "b", PatientID="Bert", StudyInstanceUID="1.2.4")
+    scan = read_scan(tmp_path)
+    assert any("several patients or studies; only series 3 t2_sag (8 images) was read" in w for w in scan.warnings)
+    assert "Other series in the folder: series 3 t2_sag." in scan.notes
+    assert not any(name in " ".join([scan.name, *scan.notes, *scan.warnings]) for name in ("Anna", "Bert"))
+    assert not any("several patients" in w for w in read_scan(next((tmp_path / "a").iterdir())).warnings)
 
 
 def test_a_file_stands_for_its_series(tmp_path):

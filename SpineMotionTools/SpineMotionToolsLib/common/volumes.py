@@ -13,6 +13,7 @@ import numpy as np
 from SpineMotionToolsLib.common.errors import InputError, OutputError
 from SpineMotionToolsLib.common.files import atomic_path
 from SpineMotionToolsLib.common.geometry import LPS_TO_RAS, direction_of, spacing_of
+from SpineMotionToolsLib.common.image_files import check_there, read_image
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -57,22 +58,12 @@ class Volume:
 def read_volume(path: Path | str) -> Volume:
     """The volume in an image file, or in a folder that holds exactly one DICOM series.
 
-    The name is the file's without extension. Raises InputError for a missing, foreign, damaged, color or 4-D file, and
-    for a series with missing or unevenly spaced slices.
+    The name is the file's without extension. Raises InputError for a missing, foreign, damaged, cut off, color or 4-D
+    file, and for a series with missing or unevenly spaced slices.
     """
-    import SimpleITK as sitk
-
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist. Check the name.")
-    try:
-        image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(
-            f"{path.name} could not be read as an image: it is damaged or of a format that is not supported. "
-            "Open it in 3D Slicer and save it as .nrrd, then try again."
-        ) from error
-    return from_image(image, _stem(path))
+    check_there(path)
+    return from_image(_read_series(path) if path.is_dir() else read_image(path), _stem(path))
 
 
 def write_volume(path: Path | str, volume: Volume) -> None:
@@ -147,13 +138,15 @@ def _read_series(folder: Path) -> sitk.Image:
     import SimpleITK as sitk
 
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    for file in () if series else folder.iterdir():
+        check_there(file)
     if len(series) != 1:
         raise InputError(
             f"{folder} holds {len(series) or 'no'} DICOM series; one is needed. "
             "Choose a folder with the files of one series."
         )
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-    image = sitk.ReadImage(names)
+    image = read_image(folder, names)
     if image.HasMetaDataKey("ITK_non_uniform_sampling_deviation"):
         _check_gaps(folder, names)
     return image

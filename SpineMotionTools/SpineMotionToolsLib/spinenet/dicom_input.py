@@ -7,55 +7,75 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from SpineMotionToolsLib.common.dicom_source import frames_of
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.geometry import LPS_TO_RAS
+from SpineMotionToolsLib.common.image_files import check_whole, no_permission
 from SpineMotionToolsLib.common.volumes import Volume
 
 LOCALIZER_WORDS = ("loc", "scout", "survey", "3-pl", "3pl", "plan")
 T2_ECHO_MS = 60.0
 SAME_PLACE_MM = 0.05
 SPACING_TOLERANCE = 0.1
-TAGS = (
-    "SOPClassUID",
-    "Modality",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "InstanceNumber",
-    "EchoTime",
-    "SamplesPerPixel",
-    "SliceThickness",
-    "SpacingBetweenSlices",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+SAME_DIRECTION = 0.02
+"""Largest difference of direction cosines (about 1 degree) within a series; files round them in different ways."""
+
+NO_PERMISSION = "No permission to read files in {name}. Change their permissions or copy them to your own folder."
+DAMAGED = "{name} holds damaged values (of size, position, orientation or pixel spacing). Export the series again."
+NO_PLACE = (
+    "The slices in {name} do not state their position and orientation in the patient. "
+    "Export the original series, not pictures of it."
 )
+NO_IMAGE = "{name} holds no DICOM slices. Choose an image file or a folder with one study."
+FAULTS = (NO_PERMISSION, DAMAGED, NO_PLACE, NO_IMAGE)
+"""What can be wrong with a file, in the order in which it is told of a folder without any slice."""
+
+TAGS = (
+    "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "EchoTime",
+    "SliceThickness", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns",
+    "NumberOfFrames", "InstanceNumber", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+
+Kind = TypeVar("Kind", str, int, float)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a file says of its series; empty or 0 where it does not say or the value cannot be decoded.
+
+    `patient` and `study` only tell people apart; they are never shown.
+    """
+
+    uid: str
+    number: str
+    description: str
+    modality: str
+    echo_ms: float
+    thickness_mm: float
+    patient: str = field(repr=False)
+    study: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Slice:
     """One image's place; `position` and `axes` (row and column direction) in LPS mm.
 
-    `number`: the instance number, or the frame's number in a file of many; `frame`: its place in the file, from 0.
+    `number`: the instance number, or the frame's number in a file of many; `spacing`: mm between rows and between
+    columns, as stated; `frame`: its place in the file, from 0.
     """
 
     path: Path
     number: int
     position: np.ndarray
     axes: np.ndarray
-    header: Any
+    spacing: tuple[float, ...]
+    label: Label
     frame: int = 0
 
 
@@ -66,8 +86,8 @@ class Series:
     slices: tuple[Slice, ...]
 
     @property
-    def header(self) -> Any:
-        return self.slices[0].header
+    def label(self) -> Label:
+        return self.slices[0].label
 
     @property
     def normal(self) -> np.ndarray:
@@ -78,28 +98,23 @@ class Series:
         return ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(self.normal)))]
 
     @property
-    def description(self) -> str:
-        return str(getattr(self.header, "SeriesDescription", "") or "")
-
-    @property
     def title(self) -> str:
-        number = getattr(self.header, "SeriesNumber", None)
-        parts = (f"series {number}" if number is not None else "", self.description)
+        parts = (f"series {self.label.number}" if self.label.number else "", self.label.description)
         return " ".join(part for part in parts if part) or "series"
 
     @property
     def is_mri(self) -> bool:
-        return str(getattr(self.header, "Modality", "MR") or "MR") == "MR"
+        return self.label.modality in ("MR", "")
 
     @property
     def looks_like_localizer(self) -> bool:
-        return any(word in self.description.lower() for word in LOCALIZER_WORDS)
+        return any(word in self.label.description.lower() for word in LOCALIZER_WORDS)
 
     @property
     def rank(self) -> tuple:
         """Larger is the better choice: MRI, sagittal, no localizer, at least five slices, T2, many slices."""
-        description, echo = self.description.lower(), float(getattr(self.header, "EchoTime", 0) or 0)
-        t2 = "t2" in description or (echo >= T2_ECHO_MS and "t1" not in description)
+        description = self.label.description.lower()
+        t2 = "t2" in description or (self.label.echo_ms >= T2_ECHO_MS and "t1" not in description)
         places = len({round(float(s.position @ self.normal), 1) for s in self.slices})
         sagittal = self.plane == "sagittal"
         return self.is_mri, sagittal, not self.looks_like_localizer, places >= 5, t2, places
@@ -110,13 +125,22 @@ def read_series(path: Path, series: str = "") -> tuple[Volume, list[str], list[s
 
     Raises InputError when there is none, with what was found instead.
     """
-    found = _series_at(path)
+    found, faults = _series_at(path)
     chosen = _choose(found, series)
     warnings, notes = [], [f"Read {chosen.title}, {chosen.plane}, {len(chosen.slices)} images."]
     if chosen.looks_like_localizer:
         warnings.append(f"The {chosen.title} looks like a localizer. Use the full sagittal series.")
-    if others := sorted({s.title for s in found if s is not chosen and s.title != chosen.title}):
-        notes.append(f"Other series in the folder: {'; '.join(others)}.")
+    others = {s.title for s in found if (s.label.uid, s.title) != (chosen.label.uid, chosen.title)}
+    if others:
+        notes.append(f"Other series in the folder: {'; '.join(sorted(others))}.")
+    if _of_several_people(found):
+        warnings.append(
+            f"The folder holds sagittal series of several patients or studies; only {chosen.title} "
+            f"({len(chosen.slices)} images) was read. Check that it is the right one, or read one folder for each."
+        )
+    for fault, text in ((NO_PERMISSION, "may not be read"), (DAMAGED, "hold damaged values")):
+        if count := list(faults.values()).count(fault):
+            warnings.append(f"{count} of the folder's files {text} and were left out.")
     slices = _one_per_place(chosen, warnings)
     slices, positions = _evenly_spaced(chosen, slices, warnings)
     return _stack(chosen, slices, positions, warnings), warnings, notes
@@ -124,80 +148,140 @@ def read_series(path: Path, series: str = "") -> tuple[Volume, list[str], list[s
 
 def files_read(path: Path, series: str = "") -> list[Path]:
     """The files whose voxels `read_series` reads; raises InputError as it does."""
-    slices = _one_per_place(_choose(_series_at(path), series), [])
+    slices = _one_per_place(_choose(_series_at(path)[0], series), [])
     return list(dict.fromkeys(one.path for one in slices))
 
 
-def _series_at(path: Path) -> list[Series]:
-    """The series below a folder, or the one a file belongs to; raises InputError when there is none."""
-    found = _scan_files(path)
+def _series_at(path: Path) -> tuple[list[Series], dict[Path, str]]:
+    """The series below a folder, or the one a file belongs to, and the files left out with one of `FAULTS` each.
+
+    Raises InputError when there is no series.
+    """
+    try:
+        found, faults = _scan_files(path)
+    except PermissionError as error:
+        raise no_permission(path) from error
+    told = next((fault for fault in FAULTS if fault in faults.values()), NO_IMAGE)
     if path.is_file():
-        found = [s for s in found if any(each.path == path for each in s.slices)] or found
+        found = [s for s in found if any(each.path == path for each in s.slices)]
+        told = faults.get(path, NO_IMAGE)
     if not found:
-        raise InputError(f"{path.name} holds no DICOM slices. Choose an image file or a folder with one study.")
-    return found
+        raise InputError(told.format(name=path.name))
+    return found, faults
 
 
-def _scan_files(path: Path) -> list[Series]:
-    """Series of the DICOM files below a folder (or beside a file), of one image or many each."""
+def _scan_files(path: Path) -> tuple[list[Series], dict[Path, str]]:
+    """Series of the DICOM files below a folder (or beside a file), of one image or many each, and the files' faults."""
     import pydicom
 
     files = [path, *path.parent.iterdir()] if path.is_file() else path.rglob("*")
-    groups: dict[tuple, list[Slice]] = defaultdict(list)
-    for file in dict.fromkeys(files):
-        if not file.is_file() or file.name.startswith(".") or file.name == "DICOMDIR":
-            continue
+    groups: dict[tuple, list[list[Slice]]] = defaultdict(list)
+    faults: dict[Path, str] = {}
+    for file in sorted(set(files)):
         try:
+            if not file.is_file() or (file.name.startswith(".") and file != path) or file.name == "DICOMDIR":
+                continue
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-            if int(getattr(header, "Rows", 0) or 0) == 0:
+            if int(header.get("Rows") or 0) == 0:
                 continue  # reports, presentation states
-            series = str(getattr(header, "SeriesInstanceUID", "")), int(header.Rows), int(header.Columns)
+            size = int(header.Rows), int(header.Columns)
             slices = _slices_of(file, header)
-        except Exception:  # notes, thumbnails and damaged files; pydicom's kinds of errors for these are many
-            continue
-        for one in slices:
-            groups[(*series, *np.round(one.axes.ravel(), 2))].append(one)
-    return [Series(tuple(group)) for group in groups.values()]
+        except PermissionError:
+            faults[file] = NO_PERMISSION
+        except pydicom.errors.InvalidDicomError:  # notes and thumbnails
+            faults[file] = NO_IMAGE
+        except Exception:  # pydicom's kinds of errors for damaged files are many
+            faults[file] = DAMAGED
+        else:
+            if not slices:
+                faults[file] = NO_PLACE
+            for one in slices:
+                _add(one, groups[(one.label.uid, *size)])
+    return [Series(tuple(slices)) for group in groups.values() for slices in group], faults
+
+
+def _add(one: Slice, groups: list[list[Slice]]) -> None:
+    """Add a slice to the group of its orientation, or as a new one."""
+    for group in groups:
+        if np.allclose(one.axes, group[0].axes, rtol=0, atol=SAME_DIRECTION):
+            group.append(one)
+            return
+    groups.append([one])
 
 
 def _slices_of(file: Path, header: Any) -> list[Slice]:
-    """The file's images that say where they lie: itself, or the frames of an enhanced (multi-frame) file."""
+    """The file's images that say where they lie: itself, or the frames of an enhanced (multi-frame) file.
+
+    Values that cannot be decoded raise pydicom's errors here, and only here.
+    """
+    label = _label(header)
     if not header.get("PerFrameFunctionalGroupsSequence"):
-        several = int(header.get("NumberOfFrames", 1) or 1) > 1  # a film or a stack of captures
-        one = None if several else _slice_of(file, header)
-        return [] if one is None else [one]
+        several = int(header.get("NumberOfFrames") or 1) > 1  # a film or a stack of captures
+        orientation, position = header.get("ImageOrientationPatient"), header.get("ImagePositionPatient")
+        if several or not orientation or not position:
+            return []
+        spacing = tuple(float(v) for v in header.get("PixelSpacing") or ())
+        place = _finite(position).reshape(3), _finite(orientation).reshape(2, 3)
+        return [Slice(file, _value(header, "InstanceNumber", int), *place, spacing, label)]
     slices = []
     for index, frame in enumerate(frames_of(header)):
         if frame.pixel_to_ras is not None:
-            to_lps = LPS_TO_RAS @ frame.pixel_to_ras
+            to_lps = _finite(LPS_TO_RAS @ frame.pixel_to_ras)
             column_mm, row_mm = np.linalg.norm(to_lps[:3, :2], axis=0)
-            header.PixelSpacing = [float(row_mm), float(column_mm)]  # each frame has its own place for it
             axes = (to_lps[:3, :2] / (column_mm, row_mm)).T
-            slices.append(Slice(file, frame.number, to_lps[:3, 3], axes, header, index))
+            spacing = float(row_mm), float(column_mm)
+            slices.append(Slice(file, frame.number, to_lps[:3, 3], axes, spacing, label, index))
     return slices
 
 
-def _slice_of(file: Path, header: Any) -> Slice | None:
-    """The slice of a file with one image, or None where it does not say where it lies."""
-    orientation, position = (getattr(header, tag, None) for tag in ("ImageOrientationPatient", "ImagePositionPatient"))
-    if orientation is None or position is None or len(orientation) != 6 or len(position) != 3:
-        return None
-    axes = np.array(orientation, dtype=float).reshape(2, 3)
-    number = int(getattr(header, "InstanceNumber", 0) or 0)
-    return Slice(file, number, np.array(position, dtype=float), axes, header)
+def _label(header: Any) -> Label:
+    return Label(
+        uid=_value(header, "SeriesInstanceUID", str),
+        number=_value(header, "SeriesNumber", str),
+        description=_value(header, "SeriesDescription", str),
+        modality=_value(header, "Modality", str),
+        echo_ms=_value(header, "EchoTime", float),
+        thickness_mm=_value(header, "SliceThickness", float),
+        patient=_value(header, "PatientID", str),
+        study=_value(header, "StudyInstanceUID", str),
+    )
+
+
+def _value(header: Any, tag: str, kind: type[Kind]) -> Kind:
+    """A header's value, or an empty one where it is missing or cannot be decoded."""
+    try:
+        value = header.get(tag)
+        return kind() if value is None else kind(value)
+    except Exception:  # pydicom's kinds of errors for damaged values are many
+        return kind()
+
+
+def _finite(values: Any) -> np.ndarray:
+    """The numbers as an array; raises ValueError for infinities and what is no number."""
+    array = np.array(values, dtype=float)
+    if not np.isfinite(array).all():
+        raise ValueError("not finite")
+    return array
+
+
+def _of_several_people(found: Iterable[Series]) -> bool:
+    """Whether the sagittal MRI series name more than one patient or study."""
+    labels = [s.label for s in found if s.is_mri and s.plane == "sagittal"]
+    return any(len(keys - {""}) > 1 for keys in ({each.patient for each in labels}, {each.study for each in labels}))
 
 
 def _choose(found: list[Series], wanted: str) -> Series:
     if wanted:
-        matches = [s for s in found if _matches(s, wanted)]
+        exact = [s for s in found if wanted in (s.label.uid, s.label.number)]
+        matches = exact or [s for s in found if wanted.lower() in s.label.description.lower()]
         if not matches:
             raise InputError(f"There is no series {wanted!r}. Choose one of: {'; '.join(_titles(found))}.")
         return max(matches, key=lambda s: s.rank)
     best = max(found, key=lambda s: s.rank)
     if not best.is_mri:
-        modality = getattr(best.header, "Modality", "")
         raise InputError(
-            f"The {best.title} is {modality}, not MRI: the networks know MRI only. Choose a sagittal MRI series."
+            f"The {best.title} is {best.label.modality}, not MRI: the networks know MRI only. "
+            "Choose a sagittal MRI series."
         )
     if best.plane != "sagittal" and not _is_three_dimensional(best):
         raise InputError(
@@ -205,12 +289,6 @@ def _choose(found: list[Series], wanted: str) -> Series:
             "Choose the folder that holds the sagittal series."
         )
     return best
-
-
-def _matches(series: Series, wanted: str) -> bool:
-    number = str(getattr(series.header, "SeriesNumber", ""))
-    uid = str(getattr(series.header, "SeriesInstanceUID", ""))
-    return wanted in (uid, number) or wanted.lower() in series.description.lower()
 
 
 def _titles(found: Iterable[Series]) -> list[str]:
@@ -272,30 +350,32 @@ def _stack(series: Series, slices: list[Slice], at: np.ndarray, warnings: list[s
             array[k] = before if k == low else (1 - t) * before + t * after
     array[-1] = pixels[-1]
     matrix = np.eye(4)
-    row_spacing, column_spacing = _pixel_spacing(series, warnings)
+    row_spacing, column_spacing = _pixel_spacing(series.title, slices, warnings)
     matrix[:3, 0], matrix[:3, 1] = slices[0].axes[0] * column_spacing, slices[0].axes[1] * row_spacing
     if len(slices) > 1:
         matrix[:3, 2] = (slices[-1].position - slices[0].position) / at[-1]
     else:
-        matrix[:3, 2] = series.normal * float(getattr(series.header, "SliceThickness", 0) or 4.0)
+        thickness = series.label.thickness_mm
+        matrix[:3, 2] = series.normal * (thickness if 0 < thickness < np.inf else 4.0)
     matrix[:3, 3] = slices[0].position
     return Volume(array, LPS_TO_RAS @ matrix, series.title)
 
 
-def _pixel_spacing(series: Series, warnings: list[str]) -> tuple[float, float]:
-    spacing = getattr(series.header, "PixelSpacing", None)
-    if spacing is None or len(spacing) != 2 or min(float(v) for v in spacing) <= 0:
-        raise InputError(f"The {series.title} does not state its pixel spacing. Choose another series.")
-    stated = [s.header.PixelSpacing for s in series.slices if "PixelSpacing" in s.header]
-    if len({tuple(round(float(v), 4) for v in each) for each in stated}) > 1:
+def _pixel_spacing(title: str, slices: list[Slice], warnings: list[str]) -> tuple[float, float]:
+    """mm between rows and between columns; raises InputError where the first slice does not state them."""
+    spacing = slices[0].spacing
+    if len(spacing) != 2 or not all(0 < v < np.inf for v in spacing):
+        raise InputError(f"The {title} does not state its pixel spacing. Choose another series.")
+    if len({tuple(round(v, 4) for v in one.spacing) for one in slices if one.spacing}) > 1:
         warnings.append("The slices state different pixel spacings; the first one's is used.")
-    return float(spacing[0]), float(spacing[1])
+    return spacing[0], spacing[1]
 
 
 def _read_pixels(path: Path) -> np.ndarray:
     """(images, rows, columns) of a file."""
     import SimpleITK as sitk
 
+    check_whole(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.image_files import check_there, read_image
 from SpineMotionToolsLib.common.volumes import Volume, from_image
 
 from .dicom_input import read_series
@@ -33,8 +34,7 @@ def read_scan(source: Path | str | Volume | Scan, series: str = "", slice_mm: fl
 def read_voxels(source: Path | str, series: str = "") -> tuple[Volume, list[str], list[str]]:
     """The voxels of a file or DICOM folder as they are stored, with warnings and notes. Raises InputError."""
     path = Path(source)
-    if not path.exists():
-        raise InputError(f"{path} does not exist. Check the name.")
+    check_there(path)
     if path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES):
         return _read_image(path), [], []
     return read_series(path, series)
@@ -42,15 +42,12 @@ def read_voxels(source: Path | str, series: str = "") -> tuple[Volume, list[str]
 
 def _read_image(path: Path) -> Volume:
     """A three-dimensional grey image; a fourth axis of one point in time is dropped."""
-    import SimpleITK as sitk
-
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
+    image = read_image(path)
+    if image.GetDimension() == 2:
         raise InputError(
-            f"{path.name} could not be read as an image: it is damaged or of a format that is not supported. "
-            "Open it in 3D Slicer and save it as .nrrd, then try again."
-        ) from error
+            f"{path.name} is one picture without a place in the patient. "
+            "Choose the whole series, as DICOM or as a volume."
+        )
     if image.GetDimension() == 4:
         times = image.GetSize()[3]
         if times > 1:
@@ -58,6 +55,12 @@ def _read_image(path: Path) -> Volume:
                 f"{path.name} holds {times} volumes (4-D). Save the one to be read on its own, then try again."
             )
         image = image[:, :, :, 0]
+    image.SetSpacing([_as_written(mm) for mm in image.GetSpacing()])
     volume = from_image(image, path.name)
     name = path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
     return Volume(np.asarray(volume.array), volume.ijk_to_ras, name)
+
+
+def _as_written(number: float) -> float:
+    """A number stored with 32 bits, as NIfTI does, as it was meant: 0.800000011920929 becomes 0.8."""
+    return float(str(np.float32(number))) if np.float32(number) == number else number
