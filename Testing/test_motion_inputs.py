@@ -188,6 +188,17 @@ def test_every_way_in_gives_the_same_slices(tmp_path, voxels, monkeypatch):
     np.testing.assert_allclose(scans[-1].info.ijk_to_ras, volume.ijk_to_ras, atol=1e-6)
 
 
+@pytest.mark.parametrize("at_once", [1, 1 << 28])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_volume_that_is_cut_off_is_refused(tmp_path, voxels, monkeypatch, suffix, at_once):
+    monkeypatch.setattr(inputs, "WHOLE_BYTES", at_once)
+    path = tmp_path / f"scan{suffix}"
+    write_volume(path, Volume(voxels, np.diag([-0.06, -0.06, 0.06, 1.0]), "scan"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(InputError, match="cut off"):
+        open_scan(path)
+
+
 # ----- cropping
 
 

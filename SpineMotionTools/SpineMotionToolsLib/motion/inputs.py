@@ -11,6 +11,7 @@ import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.geometry import LPS_TO_RAS
+from SpineMotionToolsLib.common.image_files import check_whole
 from SpineMotionToolsLib.common.volumes import Volume, read_volume
 from SpineMotionToolsLib.motion.calibration import UNIT_LABELS, UNKNOWN, Calibration, unit_name
 from SpineMotionToolsLib.motion.limb import Box, limb_box
@@ -221,6 +222,7 @@ def _from_itk(path: Path) -> _Opened:
         large = False
     if not large or len(size) != 3 or reader.GetNumberOfComponents() != 1:
         return _from_volume(read_volume(path), path.suffix.lstrip(".").upper())
+    check_whole(path)
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
     matrix[:3, 3] = reader.GetOrigin()
