@@ -192,6 +192,15 @@ def test_a_little_ringing_below_zero_shifts_nothing(dtype):
     assert any(w.startswith("20 voxels were a little below 0") for w in scan.warnings)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_a_mask_is_not_read_as_a_scan(tmp_path, dtype):
+    write_volume(tmp_path / "mask.nrrd", sagittal((ramp() // 20000).astype(dtype)))
+    with pytest.raises(InputError, match="mask.nrrd is a mask"):
+        read_scan(tmp_path / "mask.nrrd")
+    write_volume(tmp_path / "faint.nrrd", sagittal((ramp() % 60).astype(dtype)))  # few of eight bits are used
+    assert read_scan(tmp_path / "faint.nrrd").array.max() == 59
+
+
 def test_an_empty_scan_is_refused():
     with pytest.raises(InputError, match="all voxels are equal"):
         from_volume(sagittal(np.zeros((6, 150, 140))))

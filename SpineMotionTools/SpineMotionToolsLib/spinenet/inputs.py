@@ -13,6 +13,7 @@ from SpineMotionToolsLib.common.volumes import Volume, from_image
 from .dicom_input import read_series
 from .scans import THICK_SLICE_MM, Scan, from_volume
 
+MASK_SAMPLE, MASK_VALUES = 200_000, 32
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -58,7 +59,16 @@ def _read_image(path: Path) -> Volume:
     image.SetSpacing([_as_written(mm) for mm in image.GetSpacing()])
     volume = from_image(image, path.name)
     name = path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
+    if _is_mask(volume.array):
+        raise InputError(f"{path.name} is a mask, not a scan with gray values. Choose the scan it was made from.")
     return Volume(np.asarray(volume.array), volume.ijk_to_ras, name)
+
+
+def _is_mask(array: np.ndarray) -> bool:
+    """Whether an array holds several, but few different whole numbers, as labels are."""
+    sample = array.ravel()[:: max(1, array.size // MASK_SAMPLE)]
+    different = np.unique(sample[np.isfinite(sample)]) if array.dtype.kind == "f" else np.unique(sample)
+    return bool(1 < len(different) <= MASK_VALUES and (different == np.floor(different)).all())
 
 
 def _as_written(number: float) -> float:
