@@ -47,7 +47,6 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._plotView = None
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -55,6 +54,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from SpineMotionToolsGui.jobs import JobControls
         from SpineMotionToolsGui.log import Log
         from SpineMotionToolsGui.models import ModelChooser
+        from SpineMotionToolsGui.plots import PlotClicks
         from SpineMotionToolsGui.scans import ScanChooser
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MotionScore.ui"))
@@ -76,6 +76,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.review = ReviewPanel(self)
         self.scans = ScanChooser(self, lambda: self._parameterNode)
+        self.plotClicks = PlotClicks(self.onPlotSelection)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -100,7 +101,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.exit()  # a reload cleans up a panel that is still shown; its widgets are gone afterwards
         self.jobs.cancel()
         self.review.close()
-        self._watchPlot(None)
+        self.plotClicks.watch(None)
         self.removeObservers()
 
     def enter(self):
@@ -266,18 +267,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if plotWidget is None:
             return
         plotWidget.mrmlPlotViewNode().SetInteractionMode(slicer.vtkMRMLPlotViewNode.InteractionModeSelectPoints)
-        self._watchPlot(plotWidget.plotView())
-
-    def _watchPlot(self, plotView):
-        """Hear of clicked points of a plot view, or of none; views outlive the panel when it is reloaded."""
-        signal = "dataSelected(vtkStringArray*, vtkCollection*)"
-        if plotView is self._plotView:
-            return
-        if self._plotView is not None:
-            self._plotView.disconnect(signal, self.onPlotSelection)
-        if plotView is not None:
-            plotView.connect(signal, self.onPlotSelection)
-        self._plotView = plotView
+        self.plotClicks.watch(plotWidget.plotView())
 
     def onPlotSelection(self, seriesIDs, selections):
         if self._parameterNode is None or selections is None or selections.GetNumberOfItems() == 0:

@@ -3,6 +3,7 @@
 import qt
 import slicer
 from slicer.i18n import tr as _
+from SpineMotionToolsGui.plots import PlotClicks
 
 from MovementModuleLib import texts
 
@@ -12,7 +13,7 @@ class ResultsPanel:
 
     def __init__(self, moduleWidget):
         self._module = moduleWidget
-        self._plotView = None
+        self._plotClicks = PlotClicks(self.onPlotSelection)
         ui = self._ui = moduleWidget.ui
         ui.showPlotButton.connect("clicked(bool)", self.onShowPlot)
         ui.exportCsvButton.connect("clicked(bool)", self.onExportCsv)
@@ -20,7 +21,7 @@ class ResultsPanel:
         ui.clipTableView.connect("selectionChanged()", self.onTableSelection)
 
     def close(self):
-        self._watchPlot(None)
+        self._plotClicks.watch(None)
 
     def update(self, node, result, problems):
         """Show a result and what went wrong besides; None clears the section."""
@@ -58,18 +59,7 @@ class ResultsPanel:
         plotView = self._module.logic.showPlot(self._module._parameterNode, self._module.video())
         qt.QTimer.singleShot(0, self._module.logic.fitViews)  # views of a new layout have their size only then
         if plotView is not None:
-            self._watchPlot(plotView)
-
-    def _watchPlot(self, plotView):
-        """Hear of clicked points of a plot view, or of none; views outlive the panel when it is reloaded."""
-        signal = "dataSelected(vtkStringArray*, vtkCollection*)"
-        if plotView is self._plotView:
-            return
-        if self._plotView is not None:
-            self._plotView.disconnect(signal, self.onPlotSelection)
-        if plotView is not None:
-            plotView.connect(signal, self.onPlotSelection)
-        self._plotView = plotView
+            self._plotClicks.watch(plotView)
 
     def onPlotSelection(self, seriesIDs, selections):
         if self._module.result() is None or selections is None or selections.GetNumberOfItems() == 0:
@@ -78,7 +68,7 @@ class ResultsPanel:
         if seriesIDs.GetNumberOfValues() > 0 and points.GetNumberOfValues() > 0:
             self._module.logic.goToPlotPoint(self._module._parameterNode, seriesIDs.GetValue(0), points.GetValue(0))
         # Else the next click beside a point would tell the same selection again.
-        qt.QTimer.singleShot(0, self._plotView.RemovePlotSelections)
+        qt.QTimer.singleShot(0, self._plotClicks.view.RemovePlotSelections)
 
     def onExportCsv(self):
         folder = qt.QFileDialog.getExistingDirectory(self._module.parent, _("Folder for the CSV files"))

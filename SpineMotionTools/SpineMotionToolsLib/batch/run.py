@@ -12,19 +12,10 @@ from SpineMotionToolsLib import __version__ as VERSION
 from SpineMotionToolsLib.batch import dicom as dicom_results
 from SpineMotionToolsLib.batch.journal import DONE, FAILED, Journal, Row
 from SpineMotionToolsLib.batch.systems import TASKS, Task
-from SpineMotionToolsLib.common.errors import (
-    Cancelled,
-    DependencyError,
-    InputError,
-    OutputError,
-    SpineMotionError,
-    WeightsError,
-)
+from SpineMotionToolsLib.common.errors import CONCERNS_ALL, InputError, SpineMotionError, reason_of
 from SpineMotionToolsLib.common.files import source_stamp, unique_names
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 
-CONCERNS_ALL = (Cancelled, DependencyError, OutputError, WeightsError)
-"""These end a run: the next case would end the same way."""
 NO_SCENE, NO_DICOM = "No scene was saved.", "No DICOM results were written."
 
 
@@ -104,14 +95,8 @@ class _OneCase:
         except CONCERNS_ALL:
             _remove_if_empty(folder)
             raise
-        except SpineMotionError as error:
-            row = replace(row, error=str(error))
-        except MemoryError:
-            row = replace(row, error="There is not enough memory for this case. Close other programs.")
-        except OSError as error:
-            row = replace(row, error=f"{path.name} cannot be read: {error.strerror or error}.")
         except Exception as error:  # one case's fault must not cost the others their turn
-            row = replace(row, error=f"A fault in SpineMotionTools: {type(error).__name__}: {error}.")
+            row = replace(row, error=reason_of(error, path))
         _remove_if_empty(folder)
         return replace(row, seconds=round(time.monotonic() - started, 1))
 

@@ -3,6 +3,8 @@
 Every message is one or two sentences: what is wrong, then the next step.
 """
 
+from pathlib import Path
+
 
 class SpineMotionError(Exception):
     """Base of every error this library raises on purpose."""
@@ -30,3 +32,18 @@ class JobError(SpineMotionError):
 
 class Cancelled(SpineMotionError):
     """The user asked to stop."""
+
+
+CONCERNS_ALL = (Cancelled, DependencyError, OutputError, WeightsError)
+"""These end a run over many cases: the next case would end the same way. Others cost one case only."""
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """Why the case read from `path` failed, for people."""
+    if isinstance(error, SpineMotionError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this case. Close other programs, then try again."
+    if isinstance(error, OSError):
+        return f"{path.name} cannot be read: {error.strerror or error}. Check the file, then try again."
+    return f"A fault in SpineMotionTools: {type(error).__name__}: {error}."

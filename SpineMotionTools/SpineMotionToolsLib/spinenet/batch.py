@@ -12,14 +12,7 @@ from typing import Any
 
 from SpineMotionToolsLib.common.dicom_source import is_dicom
 from SpineMotionToolsLib.common.engine import Engine
-from SpineMotionToolsLib.common.errors import (
-    Cancelled,
-    DependencyError,
-    InputError,
-    OutputError,
-    SpineMotionError,
-    WeightsError,
-)
+from SpineMotionToolsLib.common.errors import CONCERNS_ALL, InputError, OutputError, reason_of
 from SpineMotionToolsLib.common.files import (
     atomic_path,
     folder_lock,
@@ -109,10 +102,10 @@ def read_cases(
                 spine = write_case(folder, spine, scan, made_from)
             if source is not None:
                 write_dicom(spine, source, folder)
-        except (Cancelled, DependencyError, OutputError, WeightsError):
-            raise  # these concern all cases
+        except CONCERNS_ALL:
+            raise
         except Exception as error:  # one case's fault must not cost the others their turn
-            spine, status, reason = None, FAILED, _reason(error, path)
+            spine, status, reason = None, FAILED, reason_of(error, path)
         rows.append(_summary_row(name, status, spine, reason))
         _add_to_summary(out / SUMMARY_NAME, rows[-1])
     progress(len(cases), len(cases), "Done")
@@ -228,17 +221,6 @@ def _remove_results(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise output_error(folder / name, error) from error
-
-
-def _reason(error: Exception, path: Path) -> str:
-    """Why a case failed, for people."""
-    if isinstance(error, SpineMotionError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "There is not enough memory for this case. Close other programs, then try again."
-    if isinstance(error, OSError):
-        return f"{path.name} cannot be read: {error.strerror or error}. Check the file, then try again."
-    return f"A fault in SpineMotionTools: {type(error).__name__}: {error}."
 
 
 def _summary_row(name: str, status: str, spine: Spine | None, reason: str) -> dict[str, Any]:
