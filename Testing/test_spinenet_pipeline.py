@@ -292,6 +292,17 @@ def test_labels_are_counted_from_what_the_user_knows(options, labels):
     assert counted.is_graded
     assert not any("jumps" in warning for warning in counted.warnings)
     assert editing.edits_of(counted)  # the provenance tells where the labels come from
+    by_a_person = "numbering" not in options or "highest" in options
+    assert [v.label_probability is None for v in counted.vertebrae].count(True) == (5 if by_a_person else 4)
+    assert not any("from appearance alone" in warning for warning in counted.warnings)
+
+
+def test_a_count_without_sacrum_is_in_doubt_until_a_person_names_a_level(spine):
+    above = editing.delete_vertebra(spine, 4)
+    for counted in (above, editing.rename(above, 0, "L2"), editing.count_from(above, 3, "L5", certain=False)):
+        assert any("from appearance alone" in warning for warning in counted.warnings)
+    for counted in (editing.count_from(above, 3, "L5"), editing.shift_labels(above, -1)):
+        assert not any("from appearance alone" in warning for warning in counted.warnings)
 
 
 def test_corrections_settle_warnings_and_raise_new_ones(spine):

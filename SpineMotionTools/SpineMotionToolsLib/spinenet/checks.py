@@ -33,10 +33,10 @@ def detection_warnings(vertebrae: Sequence[Vertebra], geometry: ScanGeometry, nu
                 f"There is a wide gap between {vertebrae[i].label} and {vertebrae[i + 1].label}: "
                 "a vertebra may be missing. Check, and add it or shift the labels."
             )
-    unsure = [v.label for v in vertebrae if v.label_probability is not None and v.label_probability < UNSURE_LABEL]
-    if unsure:
+    by_network = [v for v in vertebrae if v.label_probability is not None]
+    if unsure := [v.label for v in by_network if v.label_probability < UNSURE_LABEL]:
         warnings.append(f"Labels are unsure: {', '.join(unsure)}. Check the count, and name a level you are sure of.")
-    if not {"S1", "C2"} & {v.label for v in vertebrae}:
+    if by_network and not {"S1", "C2"} & {v.label for v in vertebrae}:
         warnings.append(
             "Neither the sacrum nor C2 was found: levels are counted from appearance alone, and all of them may be off "
             "whatever their probability."

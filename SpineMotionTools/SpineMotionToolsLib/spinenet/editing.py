@@ -53,16 +53,17 @@ def shift_labels(spine: Spine, steps: int) -> Spine:
     return _relabelled(spine, labels, f"shifted all labels by {steps}")
 
 
-def count_from(spine: Spine, index: int, label: str, numbering: Numbering | None = None) -> Spine:
+def count_from(spine: Spine, index: int, label: str, numbering: Numbering | None = None, certain: bool = True) -> Spine:
     """Label all vertebrae by counting from one that a person is sure of, with no level left out.
 
-    `numbering` states transitional anatomy (four or six lumbar, eleven or thirteen thoracic bodies).
+    `numbering` states transitional anatomy (four or six lumbar, eleven or thirteen thoracic bodies). `certain` False:
+    nobody vouches for that one; labels that stay keep the network's probability.
     """
     _vertebra(spine, index)
     numbering = numbering or spine.numbering
     labels = numbering.count_from(spine.labels, index, label)
     text = f"counted from {label} at vertebra {index + 1} ({numbering.thoracic} thoracic, {numbering.lumbar} lumbar)"
-    return _relabelled(spine, labels, text, numbering)
+    return _relabelled(spine, labels, text, numbering, certain)
 
 
 def move_corner(spine: Spine, index: int, slice_number: int, corner: int | str, position_ras: Sequence[float]) -> Spine:
@@ -137,8 +138,14 @@ def _labelled(vertebra: Vertebra, label: str) -> Vertebra:
     return vertebra if vertebra.label == label else replace(vertebra, label=label, label_probability=None)
 
 
-def _relabelled(spine: Spine, labels: Sequence[str], text: str, numbering: Numbering | None = None) -> Spine:
-    return _edited(spine, [_labelled(v, label) for v, label in zip(spine.vertebrae, labels)], text, numbering)
+def _relabelled(
+    spine: Spine, labels: Sequence[str], text: str, numbering: Numbering | None = None, certain: bool = True
+) -> Spine:
+    vertebrae = [
+        replace(v, label=label, label_probability=None) if certain else _labelled(v, label)
+        for v, label in zip(spine.vertebrae, labels)
+    ]
+    return _edited(spine, vertebrae, text, numbering)
 
 
 def _reshaped(spine: Spine, index: int, slices: tuple[int, ...], corners: np.ndarray, text: str) -> Spine:

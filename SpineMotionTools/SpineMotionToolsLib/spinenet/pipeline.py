@@ -140,12 +140,13 @@ def _counted(spine: Spine, options: Options) -> Spine:
     if not spine.vertebrae or not (options.lowest or options.highest or options.numbering != Numbering()):
         return spine
     last = len(spine.vertebrae) - 1
-    if options.lowest or options.highest:
+    stated = bool(options.lowest or options.highest)
+    if stated:
         index, label = (last, options.lowest) if options.lowest else (0, options.highest)
     else:
         index = next((i for i, v in enumerate(spine.vertebrae) if v.label in ("S1", "C2")), last)
         label = spine.vertebrae[index].label
-    return count_from(spine, index, label, options.numbering)
+    return count_from(spine, index, label, options.numbering, certain=stated)
 
 
 def grade(
