@@ -234,6 +234,13 @@ def test_what_cannot_be_made_is_one_warning_and_goes_when_it_can(source, extras)
     assert wanting(source, dicom=True)["two"].warnings == ("short",)
 
 
+def test_a_fault_in_making_the_scene_leaves_the_result(source, extras):
+    extras["scene"] = AttributeError("no such node")
+    row = wanting(source)["two"]
+    assert (row.status, row.error) == (DONE, "")
+    assert row.warnings[-1] == "No scene was saved. A fault in SpineMotionTools: AttributeError: no such node."
+
+
 def test_slicer_adds_the_scene_of_a_folder_that_is_the_case_itself(source, monkeypatch):
     """Its file is named like the folder, and does not lie in it."""
     seen = []

@@ -264,6 +264,26 @@ class IOManager:
             return bool(scene.Commit(path, messages))
         return bool(slicer.app.applicationLogic().SaveSceneToSlicerDataBundleDirectory(path, None, messages))
 
+    def save_data(self, folder: Path) -> Path:
+        """File > Save Data: a file a node beside an `.mrml` file, whose path is returned; not part of Slicer's class.
+
+        The dialog does not offer hidden nodes; the scene writes them into a folder of its own.
+        """
+        scene = slicer.mrmlScene
+        for node in slicer.util.getNodesByClass("vtkMRMLStorableNode"):
+            if node.GetHideFromEditors() or not node.GetSaveWithScene():
+                continue
+            if node.GetStorageNode() is None:
+                node.AddDefaultStorageNode()
+            if (storage := node.GetStorageNode()) is not None:
+                path = Path(folder) / f"{node.GetName()}.{storage.GetDefaultWriteFileExtension()}"
+                assert self._write(node, str(path), None, keep=True), f"{node.GetName()} was not saved"
+        path = str(Path(folder) / "scene.mrml")
+        scene.SetURL(path)
+        scene.SetRootDirectory(str(folder))
+        assert scene.Commit(path)
+        return Path(path)
+
     def fileWriterExtensions(self, node) -> list[str]:
         types = self._new_storage(node).GetSupportedWriteFileTypes()
         return [types.GetValue(index) for index in range(types.GetNumberOfValues())]

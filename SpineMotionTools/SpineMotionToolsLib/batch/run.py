@@ -12,7 +12,7 @@ from SpineMotionToolsLib import __version__ as VERSION
 from SpineMotionToolsLib.batch import dicom as dicom_results
 from SpineMotionToolsLib.batch.journal import DONE, FAILED, Journal, Row
 from SpineMotionToolsLib.batch.systems import TASKS, Task
-from SpineMotionToolsLib.common.errors import CONCERNS_ALL, InputError, SpineMotionError, reason_of
+from SpineMotionToolsLib.common.errors import CONCERNS_ALL, InputError, reason_of
 from SpineMotionToolsLib.common.files import source_stamp, unique_names
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 
@@ -120,8 +120,9 @@ class _OneCase:
                 pass
             except CONCERNS_ALL:
                 raise
-            except (SpineMotionError, OSError) as error:
-                row = replace(row, warnings=(*row.warnings, f"{NO_SCENE} {error}"))
+            except Exception as error:  # whatever it is, the result is there
+                reason = str(error) if isinstance(error, OSError) else reason_of(error, path)
+                row = replace(row, warnings=(*row.warnings, f"{NO_SCENE} {reason}"))
         if self.dicom and not row.dicom:
             row = _without(row, NO_DICOM)
             try:

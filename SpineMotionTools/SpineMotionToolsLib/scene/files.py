@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,8 +60,10 @@ def load_classes() -> None:
     for name, class_name in LOGICS.items():
         if hasattr(slicer, class_name):
             continue
-        for part in ("MRML", "Logic"):
-            library = importlib.import_module(f"vtkSlicer{name}Module{part}Python")
+        for library_name in (f"vtkSlicer{name}Module{part}Python" for part in ("MRML", "Logic")):
+            if importlib.util.find_spec(library_name) is None:
+                continue  # Volumes, Tables and others have no MRML classes of their own
+            library = importlib.import_module(library_name)
             for each in dir(library):
                 if each.startswith("vtk") and not hasattr(slicer, each):
                     setattr(slicer, each, getattr(library, each))
