@@ -50,6 +50,14 @@ def test_a_switch_takes_only_numbers_and_truth_values(qt, value):
         qt.QPushButton().enabled = value
 
 
+def test_a_text_takes_numbers_but_not_none(qt):
+    label = qt.QLabel()
+    label.text = 3
+    assert label.text == "3"
+    with pytest.raises(AttributeError, match="does not accept"):
+        label.text = None
+
+
 def test_read_only_properties_are_refused(qt):
     with pytest.raises(AttributeError, match="not writable"):
         qt.QComboBox().count = 3

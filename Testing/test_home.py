@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,19 @@ def test_the_page_fits_and_every_control_says_what_it_does(host):
     assert host.violations(325) == []
     assert not host.ui.batchButton.enabled
     assert "folder" in host.ui.batchButton.toolTip
+
+
+def test_a_fault_in_one_scene_does_not_cost_the_other_cases_theirs(host, monkeypatch):
+    tried = []
+
+    def add_scene(parameters, row):
+        tried.append(row.case)
+        raise AttributeError("no such node")
+
+    monkeypatch.setattr("SpineMotionToolsLib.batch.run.add_scene", add_scene)
+    host.widget.batch._writeScenes({}, [SimpleNamespace(case=name) for name in ("one", "two")])
+    host.wait(lambda: tried == ["one", "two"], timeout=5)
+    assert "two: no scene was saved. no such node" in host.ui.logText.plainText
 
 
 def test_a_batch_shows_every_case_and_a_bad_one_does_not_stop_it(open_module, host, cases, tmp_path):

@@ -173,13 +173,12 @@ class BatchPanel:
     def _writeScenes(self, parameters, rows):
         """Save the scenes that the child process could not make, one at a time, so that the window stays alive."""
         from SpineMotionToolsLib.batch.run import add_scene
-        from SpineMotionToolsLib.common.errors import SpineMotionError
 
         if not rows or self.jobs.running:
             return
         try:
             add_scene(parameters, rows[0])
-        except (SpineMotionError, ImportError, OSError) as error:
+        except Exception as error:  # whatever it is, the other cases get their scenes
             self._module.log.error(
                 _("{case}: no scene was saved. {reason}").format(case=rows[0].case, reason=str(error))
             )

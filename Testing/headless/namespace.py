@@ -45,7 +45,7 @@ def _packaging(app) -> dict:
     from packaging.requirements import Requirement
 
     def load_requirements(path):
-        lines = (line.strip() for line in open(path, encoding="utf-8"))
+        lines = (line.strip() for line in open(path, encoding="ascii"))  # Slicer's reads the system's encoding
         return [Requirement(line) for line in lines if line and line[0] not in "#-"]
 
     def pip_check(requirements) -> bool:

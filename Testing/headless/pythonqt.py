@@ -34,10 +34,11 @@ STAND_INS: dict[str, type] = {}  # class name in a .ui file -> stand-in class; f
 
 # ---- properties --------------------------------------------------------------------------------------------------
 def _checked(owner, name: str, value):
-    """Refuse values that PythonQt does not convert: a node, None or a numpy number for a switch or a number."""
+    """Refuse values that PythonQt does not convert: a node or a numpy number for a switch or a number, None for all."""
     index = owner.metaObject().indexOfProperty(name)
     kind = owner.metaObject().property(index).typeName() if index >= 0 else ""
-    if kind in ("bool", "int", "double") and not isinstance(value, (bool, int, float)):
+    number = kind in ("bool", "int", "double")
+    if (number and not isinstance(value, (bool, int, float))) or (kind == "QString" and value is None):
         raise AttributeError(
             f"Property '{name}' of type '{kind}' does not accept an object of type {type(value).__name__} ({value!r})"
         )
