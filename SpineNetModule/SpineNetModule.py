@@ -246,6 +246,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def afterCorrection(self):
         """Show a correction, and update what it changed when the user wants that at once."""
+        self.jobs.cancel()  # an update that runs knows nothing of it, and would take it back
         self._updateControls()
         if self._parameterNode.updateAtOnce:
             self.startUpdate()
@@ -261,9 +262,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.startUpdate()
 
     def startUpdate(self):
-        """Grade and measure what corrections changed; a newer update takes the place of a running one."""
-        if self.jobs.running:
-            self.jobs.cancel()
+        """Grade and measure what corrections changed."""
         with slicer.util.tryWithErrorDisplay(_("The grades were not updated."), waitCursor=True):
             node, volumeID = self._parameterNode, self._parameterNode.inputVolume.GetID()
             self._reading = False

@@ -518,6 +518,18 @@ def test_a_second_scan_keeps_the_first_result(host, read, scene):
     assert not host.logic.history.canUndo
 
 
+def test_a_scan_that_is_read_again_while_another_is_chosen_keeps_one_set_of_nodes(host, read, volume, scene):
+    from SpineMotionToolsLib.scene import spinenet
+
+    node = host.widget._parameterNode
+    first = node.segmentation
+    other = spinenet.add_scan(scene, made_volume(seed=5))
+    host.logic._showReading(node, other, made_spine(made_volume(seed=5)), "spinenet-starter")
+    host.logic._showReading(node, volume, read, "spinenet-starter")
+    assert node.segmentation is first
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
+
+
 def test_exports(host, read, app, tmp_path):
     app.dialogs.answer(str(tmp_path))
     host.click("exportCsvButton")
@@ -578,6 +590,41 @@ def test_updates_wait_for_the_button_when_asked_to(host, volume, made_tasks):
     assert present(host).is_graded
     assert "To be graded" not in host.ui.correctionsLabel.text
     assert host.ui.undoButton.enabled
+
+
+def test_a_correction_while_grades_are_updated_is_not_lost(host, volume, made_tasks):
+    """The running update knows nothing of it."""
+    host.click("applyButton")
+    finish(host)
+    host.widget.corrections.choose(2)
+    host.click("deleteButton")
+    host.click("updateButton")
+    host.click("shiftUpButton")
+    finish(host)
+    assert present(host).labels[-1] == "L5"
+    assert "To be graded again" in host.ui.correctionsLabel.text
+    host.click("updateButton")
+    finish(host)
+    assert present(host).is_graded
+    assert present(host).labels[-1] == "L5"
+
+
+def test_grades_that_come_when_another_scan_is_chosen_stay_with_theirs(host, volume, scene, made_tasks):
+    from SpineMotionToolsLib.scene import spinenet
+
+    host.click("applyButton")
+    finish(host)
+    host.widget.corrections.choose(2)
+    host.click("deleteButton")
+    host.click("updateButton")
+    other, node = spinenet.add_scan(scene, made_volume(seed=5)), host.widget._parameterNode
+    node.inputVolume = other
+    finish(host)
+    assert node.inputVolume is other
+    assert "Not read yet" in host.ui.summaryLabel.text
+    node.inputVolume = volume
+    assert present(host).is_graded
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
 
 
 def test_console_gives_the_same_spine_as_the_panel(host, volume, made_tasks):

@@ -95,8 +95,14 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
 
     def finishUpdate(self, parameterNode, volumeNode, jobResult):
         """Show the grades and measurements of a finished update; the corrections stay undoable. Returns the `Spine`."""
+        from SpineMotionToolsLib.scene import spinenet
+
         spine = self._spineFrom(jobResult, volumeNode)
-        self._show(parameterNode, volumeNode, spine)
+        if parameterNode.inputVolume is volumeNode:
+            self._show(parameterNode, volumeNode, spine)
+        else:  # the user went on to another scan
+            existing = spinenet.find_spine(slicer.mrmlScene, volumeNode)
+            spinenet.show_spine(slicer.mrmlScene, volumeNode, spine, existing)
         return spine
 
     def _start(self, start, task, volumeNode, options, onProgress=None):
@@ -140,7 +146,7 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
 
         existing = self._nodes(parameterNode)
         if existing.result is not None and spinenet.scan_of(existing.result) is not volumeNode:
-            existing = None  # the nodes belong to another scan: keep its result
+            existing = spinenet.find_spine(slicer.mrmlScene, volumeNode)  # those in use belong to another scan
         shown = spinenet.show_spine(slicer.mrmlScene, volumeNode, spine, existing, parameterNode.cornersInAllSlices)
         self.history.wrote(shown.result.GetText())
         with slicer.util.NodeModify(parameterNode):
