@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from SpineMotionToolsLib.common import body_points, classification, crops, flow, overlay, resampling, video_quality
 from SpineMotionToolsLib.common.errors import InputError, OutputError
 from SpineMotionToolsLib.common.time_chart import Series, time_chart
-from SpineMotionToolsLib.common.video import FrameVideo, array_video, open_video, videos_in
+from SpineMotionToolsLib.common.video import FrameVideo, array_video, open_video
+from SpineMotionToolsLib.common.video_folders import below_given, result_names, videos_in
 from SpineMotionToolsLib.common.video_writing import write_video
 
 av = pytest.importorskip("av")
@@ -63,6 +64,27 @@ def test_frames_come_in_order_with_exact_times(movie):
     assert video.frame_rate_hz == pytest.approx(25)
     assert float(video.duration_s) == pytest.approx(2.4)
     assert (video.width_px, video.height_px) == (64, 48)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mpegts", "matroska"])
+@pytest.mark.parametrize("start", [0, 250, 90000])
+def test_the_duration_does_not_depend_on_when_the_clock_starts(tmp_path, container, start):
+    times = list(range(start, start + 50))
+    video = open_video(encode(tmp_path / "movie", container, "mpeg4", levels(50), times))
+    assert float(video.duration_s) == pytest.approx(2.0, abs=0.002)
+    assert video.frames_between(0, 1).tolist() == list(range(25))
+
+
+def test_damage_and_pixels_that_are_not_square_are_told(movie):
+    video = open_video(movie)
+    assert video_quality.file_checks(video) == []
+    video.notes, video.pixel_aspect = (
+        ("movie.mp4 is damaged after 20 frames; the rest was left out.",),
+        Fraction(16, 11),
+    )
+    said = [check.sentence for check in video_quality.warnings(video_quality.file_checks(video))]
+    assert "damaged after 20 frames" in said[0]
+    assert "1.45 times as wide as tall" in said[1]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +185,20 @@ def test_not_a_video(tmp_path):
     (tmp_path / "letter.txt").write_text("hello " * 100, encoding="utf-8")
     with pytest.raises(InputError, match="is not a video file"):
         open_video(tmp_path / "letter.txt")
+
+
+def test_videos_of_equal_names_keep_their_own_results(tmp_path):
+    names = ["p1/walk.mp4", "p2/walk.avi", "p2/walk.mp4", "p2/._walk.mp4", "p2/walk_overlay.mp4", "p2/walk.json"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    given = [tmp_path / "p1", tmp_path / "p2" / "walk.avi", tmp_path / "p2"]
+    found = videos_in(given)
+    assert found == [tmp_path / name for name in names[:3]]
+    below = below_given(found, given)
+    assert below == [Path(name) for name in names[:3]]
+    assert result_names(below) == [Path("p1/walk"), Path("p2/walk"), Path("p2/p2_walk")]
+    assert below_given([tmp_path / "p1"], [tmp_path / "p1"]) == [Path("p1")]  # a folder of pictures
 
 
 def test_missing_and_empty_files(tmp_path):

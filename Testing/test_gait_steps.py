@@ -105,6 +105,8 @@ def test_patient_keys():
     from pathlib import Path
 
     assert patient_of(Path("/study/p7/walk.mp4"), Path("/study")) == "p7"
+    assert patient_of(Path("/study/p7/visit1/walk.mp4"), Path("/study")) == "p7/visit1"
+    assert patient_of(Path("/study/val/ASD/20170612_1_ASD_lat.mp4"), Path("/study")) == "20170612_1_ASD_"
 
 
 # ----- scores

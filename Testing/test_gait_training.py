@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -119,6 +121,28 @@ def test_the_folders_of_the_study_are_read(tmp_path):
     videos, parts = dataset.labeled_folds(tmp_path / "given")
     assert [len(part) for part in parts] == [2, 2, 2]
     assert {videos[i].path.name for i in parts[1]} == {"p1_ASD.mp4", "p1_ASD_not.mp4"}
+    assert dataset.in_several_folds(videos, parts) == []
+    put("given", "fold2", "val", "ASD", "p1_ASD.mp4")
+    assert dataset.in_several_folds(*dataset.labeled_folds(tmp_path / "given")) == ["p1_ASD.mp4"]
+
+
+def test_a_folder_below_the_class_is_one_patient(tmp_path):
+    for name in (
+        "ASD/p1/a.mp4", "ASD/p1/visit2/b.mp4", "ASD/p2/a.mp4", "ASD_not/p3/a.mp4", "ASD_not/p3/._a.mp4"
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    videos = dataset.labeled_videos(tmp_path)
+    assert sorted(video.patient for video in videos) == ["p1", "p1", "p2", "p3"]
+
+
+def test_who_is_in_both_classes_counts_once_in_each():
+    logits = np.array([-3.0, -2.0, 3.0, 2.0])
+    found = training.CrossValidation(
+        logits, np.array([0, 0, 1, 1]), np.zeros(4, int), ("p1", "p2", "p1", "p3"), ("a", "b", "c", "d")
+    )
+    assert found.patients_table().name == "Cross-validation (4 patients)"
+    assert [row[1] for row in found.patients_table().rows] == [1.0, 1.0]
 
 
 def test_prepared_videos_hold_the_cropped_patient(tmp_path, capsys):
@@ -132,6 +156,8 @@ def test_prepared_videos_hold_the_cropped_patient(tmp_path, capsys):
         (tmp_path / "raw" / name).mkdir(parents=True)
         made = walker_video(9003, label == 0, seconds=1.2, size_px=(240, 180), frame_rate_hz=25).video
         write_video(tmp_path / "raw" / name / f"walk{label}.mp4", (f.picture for f in made.frames()), 25)
+    (tmp_path / "raw" / "ASD" / "p2").mkdir()
+    shutil.copy(tmp_path / "raw" / "ASD" / "walk0.mp4", tmp_path / "raw" / "ASD" / "p2")
     (tmp_path / "raw" / "ASD" / "broken.mp4").write_bytes(b"nothing")
     parser = argparse.ArgumentParser()
     add_commands(parser.add_subparsers())
@@ -144,7 +170,7 @@ def test_prepared_videos_hold_the_cropped_patient(tmp_path, capsys):
     picture = video.picture(len(video) // 2)
     assert picture[:, :40].max() < 30  # black bars beside the person
     assert picture[:, 150:362].std() > 10
-    assert len(dataset.labeled_videos(tmp_path / "out")) == 2
+    assert sorted(v.patient for v in dataset.labeled_videos(tmp_path / "out")) == ["p2", "walk0.mp4", "walk1.mp4"]
 
 
 def test_missing_classes_and_too_few_patients_are_told(tmp_path):
@@ -152,6 +178,8 @@ def test_missing_classes_and_too_few_patients_are_told(tmp_path):
         dataset.labeled_videos(tmp_path)
     with pytest.raises(InputError, match="fewer patients"):
         training.cross_validate(network, [], SETTINGS, training.Recipe(), tmp_path)
+    with pytest.raises(InputError, match="2 or more"):
+        training.cross_validate(network, [], SETTINGS, training.Recipe(), tmp_path, folds=1)
 
 
 def test_a_training_checkpoint_of_a_published_network_is_loaded_again(tmp_path):

@@ -13,18 +13,20 @@ import pytest
 import torch
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import Cancelled, InputError
-from SpineMotionToolsLib.common.video import array_video, open_video
+from SpineMotionToolsLib.common.video import FrameVideo, array_video, open_video
 from SpineMotionToolsLib.common.video_writing import write_video
 from SpineMotionToolsLib.movements import pipeline, preparing, quality, report, tasks
 from SpineMotionToolsLib.movements.dataset import (
+    forget_chunks,
     labeled_infants,
     prepared_starts,
     read_prepared,
+    remarks,
     write_chunk_files,
     write_fold_tables,
 )
 from SpineMotionToolsLib.movements.explain import explain, head_area, hide_face, write_overlay
-from SpineMotionToolsLib.movements.inputs import EvenFrames, Infant
+from SpineMotionToolsLib.movements.inputs import EvenFrames, Infant, read_torso
 from SpineMotionToolsLib.movements.models import save_network
 from SpineMotionToolsLib.movements.networks import TwoStream, Variant
 from SpineMotionToolsLib.movements.results import MovementResult
@@ -248,6 +250,20 @@ def test_cancel_and_outline(phantom, weights, by_hand):
     assert masked[60:120, 100:140].any()
 
 
+@pytest.mark.parametrize("rate", [25, 60])
+def test_found_points_can_be_given_back_at_any_frame_rate(phantom, weights, tmp_path, rate):
+    times = np.arange(0, 2.2, 1 / rate)
+    numbers = phantom.video.nearest_frames(times)
+    video = FrameVideo(lambda n: phantom.video.picture(int(numbers[n])), times)
+    last = len(video) - 1
+    infant = Infant("keep", points="manual", torso={0: phantom.torso(0), last: phantom.torso(0)}, age_weeks=4)
+    result = pipeline.score_video(video, weights, infant)
+    result.torso_table().to_csv(tmp_path / "torso.csv")
+    again = Infant("keep", points="manual", torso=read_torso(tmp_path / "torso.csv"), age_weeks=4)
+    assert sorted(again.torso) == [0, last]
+    assert pipeline.score_video(video, weights, again).adjustment == pytest.approx(result.adjustment, abs=0.2)
+
+
 # ----- task, terminal, folders of the study
 
 
@@ -293,6 +309,7 @@ def test_prepared_folders_give_the_same_tensors_and_train(tmp_path, by_hand):
                 tensors[len(tensors)] = chunk_tensors(chunk, pictures)
     infants = labeled_infants(tmp_path)
     assert prepared_starts(infants[0].folder) == [1]
+    assert "In several classes: s0, s1, s2, s3, s4." in remarks(infants)[0]
     write_fold_tables(tmp_path, infants)
     assert len((tmp_path / "fold" / "test" / "fold1.csv").read_text(encoding="utf-8").splitlines()) == 4
     pictures, flows, labels, owners = read_prepared(infants)
@@ -309,6 +326,9 @@ def test_prepared_folders_give_the_same_tensors_and_train(tmp_path, by_hand):
     assert np.array_equal(*twice)
     found = cross_validate(network, data, owners, recipe, tmp_path / "folds")
     assert len(found.truth) == 15
+    forget_chunks(infants[0].folder)
+    assert prepared_starts(infants[0].folder) == []
+    assert "nothing is prepared: s0." in remarks(infants)[0]
     parts = [*(f"fold {k}" for k in range(1, 6)), "mean (SD)", "pooled", "95 % limits"]
     assert [row[0] for row in found.table().rows] == parts
     pooled = [row[2:] for row in found.confusion().rows if row[0] == "pooled"]

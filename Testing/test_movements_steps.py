@@ -16,7 +16,7 @@ from SpineMotionToolsLib.common.body_points import BodyPoints
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError, WeightsError
 from SpineMotionToolsLib.common.video import FrameVideo
-from SpineMotionToolsLib.movements import adjusting, background, chunks, folds, measures, models, scores, torso
+from SpineMotionToolsLib.movements import adjusting, background, chunks, folds, measures, models, quality, scores, torso
 from SpineMotionToolsLib.movements.background_network import U2Net
 from SpineMotionToolsLib.movements.inputs import EvenFrames, Infant, read_torso
 from SpineMotionToolsLib.movements.networks import TwoStream, Variant, variant_of
@@ -263,6 +263,15 @@ def test_any_frame_rate_becomes_thirty(rate):
     assert len(frames) == pytest.approx(120, abs=2)
     for number, picture in frames.pictures([0, 30, 60, 90]):
         assert int(picture[0, 0, 0]) / rate == pytest.approx(number / 30, abs=0.51 / rate)
+
+
+def test_usual_length_is_about_a_minute():
+    def usual(seconds):
+        video = FrameVideo(lambda n: np.full((200, 200, 3), 99, np.uint8), np.arange(int(12 * seconds)) / 12)
+        return next(check for check in quality.before(video, 4) if check.name == "Usual length")
+
+    assert [usual(seconds).passed for seconds in (30, 60, 64, 180)] == [False, True, True, False]
+    assert "first minute" in usual(180).advice
 
 
 def test_torso_files(tmp_path):

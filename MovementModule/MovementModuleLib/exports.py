@@ -18,7 +18,8 @@ def exportCsv(name, result, folder):
     names = []
     for what, table in tables.items():
         names.append(f"{stem}_{system}_{what}.csv")
-        table.to_csv(os.path.join(folder, names[-1]))
+        note = result.caveat if what in ("overall", "clips") else ""
+        table.with_note(note).to_csv(os.path.join(folder, names[-1]))
     return names
 
 

@@ -255,7 +255,7 @@ def _series_below(source: Path) -> list[Path]:
 
 def _videos(source: Path) -> list[tuple[str, Path]]:
     """Videos below a folder; the study of general movements keeps every infant's as <infant>/video.mp4."""
-    from SpineMotionToolsLib.common.video import videos_in
+    from SpineMotionToolsLib.common.video_folders import videos_in
 
     paths = videos_in([source])
     return [(path.parent.name if path.stem.lower() == "video" else path.stem, path) for path in paths]

@@ -9,6 +9,8 @@ from typing import Any
 
 import SpineMotionToolsLib
 
+DEMONSTRATION = "starter model: demonstration, no clinical meaning"
+
 
 @dataclass(frozen=True)
 class Provenance:

@@ -58,6 +58,12 @@ class Table:
                     f"Row {number} of the table {self.name!r} has {len(row)} values for {len(self.columns)} columns."
                 )
 
+    def with_note(self, note: str) -> Table:
+        """The same with a note in every row, since a file may travel alone; without one the table as it is."""
+        if not note:
+            return self
+        return Table(self.name, [*self.columns, Column("note")], [[*row, note] for row in self.rows])
+
     def to_csv(self, path: Path | str) -> None:
         """Write as UTF-8 CSV, atomically: the header holds the columns' names only, None is an empty cell.
 

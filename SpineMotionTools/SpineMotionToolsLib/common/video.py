@@ -47,6 +47,7 @@ class Video:
     height_px: int
     times_s: np.ndarray
     duration_s: Fraction
+    pixel_aspect: Fraction = Fraction(1)
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -112,33 +113,6 @@ def open_video(source: Path | str | Video, frame_rate_hz: float | None = None) -
     if not path.exists():
         raise InputError(f"The video {path} does not exist. Choose another file.")
     return VideoFile(path)
-
-
-def videos_in(paths: list[Path]) -> list[Path]:
-    """The video files among paths and below folders, sorted; a folder of pictures counts as one video.
-
-    Raises InputError when there are none.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        below = [p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith(".")]
-        if not below and any(p.suffix.lower() in PICTURE_SUFFIXES for p in path.iterdir()):
-            below = [path]
-        found += sorted(below)
-    if not found:
-        raise InputError(f"There are no videos in {', '.join(str(p) for p in paths)}. Choose another folder.")
-    return found
-
-
-def result_folder(path: Path, given: Sequence[Path], out: Path) -> Path:
-    """Where the files of a video go: below `out` as the video lies below the given folder it was found in, so that
-    videos of equal names in several folders keep apart.
-    """
-    root = next((folder for folder in given if folder in path.parents), path.parent)
-    return out / path.parent.relative_to(root)
 
 
 class FrameVideo(Video):
@@ -228,10 +202,11 @@ class VideoFile(Video):
             self._time_base: Fraction = stream.time_base
             self._scan(container, stream)
             start, length = stream.start_time, stream.duration
-        first = int(self._stamps[0] if start is None else start)
-        ticks = int(length) - first if length else int(self._stamps[-1]) - first
-        self.duration_s = ticks * self._time_base
-        self._first = first
+            self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
+        self._first = first = int(self._stamps[0] if start is None else start)
+        if not length or first:  # the published program takes the start off the duration, and more than all of it
+            length = self._stamps[-1] - first + np.median(np.diff(self._stamps) if len(self._stamps) > 1 else 0)
+        self.duration_s = int(length) * self._time_base
         self.times_s = (self._stamps - self._stamps[0]) * float(self._time_base)
         self._number_of = {int(stamp): number for number, stamp in enumerate(self._stamps)}
         _, frame = next(self._decode(0, len(self)), (0, None))

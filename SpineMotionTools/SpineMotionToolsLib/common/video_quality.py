@@ -93,6 +93,17 @@ def frame_checks(video: Video, least_rate_hz: float, least_s: float, least_side_
     ]
 
 
+def file_checks(video: Video) -> list[Check]:
+    """What was found while reading: to be asked for once the video has been decoded. Nothing of a sound file."""
+    advice = "Copy or export the video again."
+    checks = [Check("Whole file", n.rstrip("."), "readable to its end", False, False, advice) for n in video.notes]
+    if video.pixel_aspect != 1:
+        advice = "Export it with square pixels: as stored, people are too narrow or too wide, and angles are wrong."
+        shape = f"{float(video.pixel_aspect):.3g} times as wide as tall"
+        checks.append(Check("Square pixels", shape, "square", False, False, advice))
+    return checks
+
+
 @dataclass(frozen=True)
 class Look:
     """Reduced gray pictures (n,h,w) of pairs of frames a fifth of a second apart, spread over a video."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,43 +78,52 @@ def _add_patient(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
     from SpineMotionToolsLib.common.files import make_folder
-    from SpineMotionToolsLib.common.video import result_folder, videos_in
+    from SpineMotionToolsLib.common.video_folders import videos_in
     from SpineMotionToolsLib.gait import report
+
+    paths = videos_in(options.videos)
+    make_folder(options.out)
+    results: list[GaitResult] = []
+    try:
+        failed = _score_each(options, paths, results)
+    finally:  # a stopped run keeps what it has
+        if results:
+            say(f"Summary: {report.write_summary(options.out, results)['summary']}")
+    return SOME_FAILED if failed else 0
+
+
+def _score_each(options: argparse.Namespace, paths: list[Path], results: list[GaitResult]) -> int:
+    """Score the videos one after the other, append to `results`, and return how many failed."""
+    from SpineMotionToolsLib.common.errors import CONCERNS_ALL, reason_of
+    from SpineMotionToolsLib.common.video_folders import below_given, result_names
     from SpineMotionToolsLib.gait.inputs import patient_of
     from SpineMotionToolsLib.gait.results import GaitResult
     from SpineMotionToolsLib.gait.tasks import score
 
-    paths = videos_in(options.videos)
-    make_folder(options.out)
-    root = options.videos[0] if len(options.videos) == 1 and options.videos[0].is_dir() else None
-    results, failed = [], 0
+    below, failed = below_given(paths, options.videos), 0
     with progress_bar("scoring") as progress:
-        for number, path in enumerate(paths):
+        for number, (path, place, name) in enumerate(zip(paths, below, result_names(below))):
 
-            def part(done: float, of: float, text: str = "", number: int = number, name: str = path.name) -> None:
-                progress(number + done / max(of, 1e-9), len(paths), f"{name} {text}")
+            def part(done: float, of: float, text: str = "", number: int = number, place: Path = place) -> None:
+                progress(number + done / max(of, 1e-9), len(paths), f"{place} {text}")
 
-            parameters = _parameters(options, path) | {"patient": patient_of(path, root)}
-            parameters["folder"] = str(result_folder(path, options.videos, options.out))
+            own = {"patient": patient_of(place, Path()), "folder": str(options.out / name.parent), "name": name.name}
             try:
-                done = score(parameters, part)
-            except Cancelled:
+                done = score(_parameters(options, path) | own, part)
+            except CONCERNS_ALL:
                 raise
-            except SpineMotionError as error:
+            except Exception as error:  # one video's fault must not cost the others their turn
                 failed += 1
-                print(f"{path.name}: {error}", file=sys.stderr)
+                print(f"{place}: {reason_of(error, path)}", file=sys.stderr)
                 continue
-            result = GaitResult.from_json(done["result"])
+            result = replace(GaitResult.from_json(done["result"]), video=place.as_posix())
             results.append(result)
             _say(result)
             for sentence in done["problems"]:
                 failed += 1
-                print(f"{path.name}: {sentence}", file=sys.stderr)
-    if results:
-        say(f"Summary: {report.write_summary(options.out, results)['summary']}")
-    return SOME_FAILED if failed else 0
+                print(f"{place}: {sentence}", file=sys.stderr)
+    return failed
 
 
 def _say(result: GaitResult) -> None:
@@ -185,26 +195,28 @@ def _add_prepare(subparsers) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
-    from SpineMotionToolsLib.gait.dataset import FOLDERS, labeled_videos
+    from SpineMotionToolsLib.common.errors import CONCERNS_ALL, reason_of
+    from SpineMotionToolsLib.common.video_folders import result_names
+    from SpineMotionToolsLib.gait.dataset import labeled_videos
     from SpineMotionToolsLib.gait.preparing import write_cropped
     from SpineMotionToolsLib.gait.tasks import person_of
 
     videos, failed = labeled_videos(options.videos), 0
+    names = result_names([labeled.path.relative_to(options.videos) for labeled in videos])
     with progress_bar("preparing") as progress:
-        for number, labeled in enumerate(videos):
+        for number, (labeled, name) in enumerate(zip(videos, names)):
 
             def part(done: float, of: float, text: str = "", number: int = number) -> None:
                 progress(number + done / max(of, 1e-9), len(videos), text)
 
-            target = options.out / FOLDERS[labeled.label] / f"{labeled.path.stem}.mp4"
+            target = options.out / name.parent / f"{name.name}.mp4"
             try:
                 kept, of = write_cropped(target, labeled.path, person_of(_person(options)), progress=part)
-            except Cancelled:
+            except CONCERNS_ALL:
                 raise
-            except SpineMotionError as error:
+            except Exception as error:
                 failed += 1
-                print(f"{labeled.path.name}: {error}", file=sys.stderr)
+                print(f"{labeled.path.name}: {reason_of(error, labeled.path)}", file=sys.stderr)
                 continue
             if kept < of:
                 print(f"{labeled.path.name}: the patient was not seen in {of - kept} of {of} frames", file=sys.stderr)
@@ -228,7 +240,7 @@ def _add_train(subparsers) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.report import Report
-    from SpineMotionToolsLib.gait.dataset import labeled_folds, labeled_videos
+    from SpineMotionToolsLib.gait.dataset import in_several_folds, labeled_folds, labeled_videos
     from SpineMotionToolsLib.gait.models import ClipSettings, new_network
 
     videos, parts = labeled_folds(options.videos) or (labeled_videos(options.videos), None)
@@ -242,6 +254,10 @@ def _train(options: argparse.Namespace) -> int:
 
     found = cross_validate(network, videos, settings, recipe, options.out, options.folds, say, parts)
     report = Report("Gait: cross-validation", options.network)
+    if parts and (twice := in_several_folds(videos, parts)):
+        warning = f"In several folds, so that the figures are too good: {', '.join(twice)}."
+        print(warning, file=sys.stderr)
+        report.warning(warning)
     tables = {
         "cross_validation": found.table(),
         "confusion": found.confusion(),

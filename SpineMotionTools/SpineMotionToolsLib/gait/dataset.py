@@ -1,6 +1,7 @@
 """Labeled gait videos in the study's folders (`ASD`, `ASD_not`), and the clips a network is trained on.
 
 `<root>/{ASD,ASD_not}/*.mp4`, `<root>/{train,val}/{ASD,ASD_not}/*.mp4`, or `<root>/fold{0..4}/{train,val}/...`.
+A folder below the class is a patient; without one the first 15 characters of the file name are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import torch
 from torch.utils.data import Dataset
 
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.common.video import VIDEO_SUFFIXES, Video, open_video
+from SpineMotionToolsLib.common.video import Video, open_video
+from SpineMotionToolsLib.common.video_folders import is_video
 from SpineMotionToolsLib.gait.clips import network_input, pick_frames
 from SpineMotionToolsLib.gait.folds import patient_key
 from SpineMotionToolsLib.gait.models import ClipSettings
@@ -59,11 +61,22 @@ def labeled_folds(root: Path | str) -> tuple[list[LabeledVideo], list[np.ndarray
 
 def _videos_of(folder: Path) -> list[LabeledVideo]:
     return [
-        LabeledVideo(path, label, patient_key(path.name))
+        LabeledVideo(path, label, _patient_of(path.relative_to(folder / name)))
         for label, name in enumerate(FOLDERS)
         for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES
+        if is_video(path)
     ]
+
+
+def _patient_of(path: Path) -> str:
+    """The first folder on the way to a video: all that is below one folder stays in one fold."""
+    return path.parts[0] if len(path.parts) > 1 else patient_key(path.name)
+
+
+def in_several_folds(videos: Sequence[LabeledVideo], parts: Sequence[np.ndarray]) -> list[str]:
+    """Patients with videos in more than one of the given folds: known from training when they are tested."""
+    folds = [{videos[i].patient for i in part} for part in parts]
+    return sorted({patient for fold in folds for patient in fold if sum(patient in other for other in folds) > 1})
 
 
 def read_clip(video: Video, start_s: float, settings: ClipSettings, mirror: bool = False) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from SpineMotionToolsLib.gait.folds import patient_key
 from SpineMotionToolsLib.gait.patients import PublishedChoice
 from SpineMotionToolsLib.gait.tracking import Following
 
+STUDY_FOLDER = re.compile(r"ASD|ASD_not|train|val|raw|fold\d+")
 WAYS = ("motion", "region", "boxes", "network")
 
 
@@ -117,7 +119,8 @@ def _touches(box: np.ndarray, video: Video) -> bool:
 
 
 def patient_of(path: Path, root: Path | None = None) -> str:
-    """A video's patient: the folder it lies in below `root`, else the first 15 characters of its name."""
-    if root is not None and root in path.parents and path.parent != root:
-        return path.parent.name
-    return patient_key(path.name)
+    """A video's patient: the folders it lies in below `root`, but for those of the study, else the first 15 characters
+    of its name.
+    """
+    folders = path.parent.relative_to(root).parts if root is not None and root in path.parents else ()
+    return "/".join(name for name in folders if not STUDY_FOLDER.fullmatch(name)) or patient_key(path.name)

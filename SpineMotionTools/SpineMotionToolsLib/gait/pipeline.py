@@ -13,10 +13,10 @@ import numpy as np
 from SpineMotionToolsLib.common import provenance
 from SpineMotionToolsLib.common.body_models import BodyModel
 from SpineMotionToolsLib.common.engine import Engine
-from SpineMotionToolsLib.common.errors import InputError, SpineMotionError
+from SpineMotionToolsLib.common.errors import CONCERNS_ALL, InputError, reason_of
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.common.video import Video, open_video
-from SpineMotionToolsLib.common.video_quality import Check, stopping
+from SpineMotionToolsLib.common.video_quality import Check, file_checks, stopping
 from SpineMotionToolsLib.gait import quality
 from SpineMotionToolsLib.gait.clip_making import Clip, clips_as_published, clips_in_time
 from SpineMotionToolsLib.gait.inputs import Person, patient_of
@@ -81,6 +81,7 @@ def score_video(
             checks += watch.checks()
         if not clips and not stopping(checks):
             checks.append(_no_clip(settings.clip_s))
+    checks += file_checks(video)
     if stopping(checks) and not ignore_quality:
         clips = []
     return GaitResult(
@@ -107,7 +108,7 @@ def score_videos(
 ) -> list[GaitResult]:
     """Score many videos with one model; a video that fails is told to `on_result` and does not stop the others.
 
-    Patients are the folders below `root`, else the first 15 characters of the file names.
+    Patients are the folders below `root` (`patient_of`), else the first 15 characters of the file names.
     """
     if not isinstance(model, GaitModel):
         model = load_model(model)
@@ -119,11 +120,11 @@ def score_videos(
 
         try:
             result = score_video(path, model, person, patient=patient_of(Path(path), root), progress=part, **options)
-        except SpineMotionError as error:
-            if type(error).__name__ == "Cancelled":
-                raise
+        except CONCERNS_ALL:
+            raise
+        except Exception as error:
             if on_result:
-                on_result(None, Path(path), str(error))
+                on_result(None, Path(path), reason_of(error, Path(path)))
             continue
         results.append(result)
         if on_result:

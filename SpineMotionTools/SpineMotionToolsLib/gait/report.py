@@ -125,17 +125,21 @@ def write_files(
     source: Path | str | Video | None = None,
     maps: ActivationMaps | None = None,
     html: bool = True,
+    name: str | None = None,
 ) -> dict[str, str]:
-    """Write one video's result: JSON, tables of clips and boxes, maps and report; returns the paths by kind."""
+    """Write one video's result: JSON, tables of clips and boxes, maps and report; returns the paths by kind.
+
+    The files are called after `name`, or the video without it.
+    """
     folder = Path(folder)
-    stem = safe_name(Path(result.video).stem)
+    stem = safe_name(name or Path(result.video).stem)
     paths = {
         "json": folder / f"{stem}.json",
         "clips": folder / f"{stem}_clips.csv",
         "boxes": folder / f"{stem}_boxes.csv",
     }
     write_json(paths["json"], result.to_json())
-    result.to_table().to_csv(paths["clips"])
+    result.to_table().with_note(result.caveat).to_csv(paths["clips"])
     result.box_table().to_csv(paths["boxes"])
     if maps is not None:
         paths["maps"] = folder / f"{stem}_activation.npz"

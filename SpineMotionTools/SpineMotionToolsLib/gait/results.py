@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from SpineMotionToolsLib.common.provenance import Provenance
+from SpineMotionToolsLib.common.provenance import DEMONSTRATION, Provenance
 from SpineMotionToolsLib.common.tables import Column, Table
 from SpineMotionToolsLib.common.video_quality import Check, stopping, warnings
 from SpineMotionToolsLib.gait.measures import GaitMeasures
@@ -88,6 +88,11 @@ class GaitResult:
     def why_not(self) -> str:
         """Why nothing was scored, or ""."""
         return " ".join(check.sentence for check in stopping(self.checks)) if not self.clips else ""
+
+    @property
+    def caveat(self) -> str:
+        """What every row of numbers of a starter network says, or ""."""
+        return DEMONSTRATION if self.provenance.starter else ""
 
     @property
     def warnings(self) -> list[str]:
@@ -212,7 +217,7 @@ def video_table(results: Sequence[GaitResult]) -> Table:
     for r in results:
         cadence = r.measures.cadence_per_min if r.measures else None
         lean = r.measures.trunk_inclination_deg if r.measures else None
-        note = r.why_not or " ".join(r.warnings)
+        note = "; ".join(filter(None, [r.caveat, r.why_not or " ".join(r.warnings)]))
         rows.append(
             [
                 r.video,
@@ -239,6 +244,7 @@ def patient_table(patients: Sequence[PatientResult]) -> Table:
         Column("P(ASD)", "", "mean over all clips of all videos", 3),
         Column("videos"),
         Column("clips"),
+        Column("note"),
     ]
-    rows = [[p.patient, p.answer, p.p_asd, len(p.videos), len(p.clips)] for p in patients]
+    rows = [[p.patient, p.answer, p.p_asd, len(p.videos), len(p.clips), p.videos[0].caveat] for p in patients]
     return Table("Patients", columns, rows)

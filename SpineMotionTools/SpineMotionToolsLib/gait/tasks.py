@@ -15,12 +15,14 @@ from typing import Any
 
 from SpineMotionToolsLib.common.errors import InputError, OutputError
 from SpineMotionToolsLib.common.progress import Progress, no_progress, parts
+from SpineMotionToolsLib.common.video_folders import OVERLAY
 
 STARTER_POINTS_FILE = "gait-body-points.safetensors"
 
 
 def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
-    """Score one video; further parameters "folder" (where files go), "explain", "overlay", "faces_hidden", "report".
+    """Score one video; further parameters "folder" (where files go), "name" (what they are called), "explain",
+    "overlay", "faces_hidden", "report".
 
     "scored" (path of an earlier `GaitResult.to_json()`) and "maps" (path of its activation maps) are what was found
     before with the same parameters and is not computed again.
@@ -44,9 +46,10 @@ def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> di
     problems: list[str] = []
     if folder := parameters.get("folder"):
         try:
-            files = report.write_files(folder, result, parameters["video"], maps, bool(parameters.get("report", True)))
+            html, name = bool(parameters.get("report", True)), parameters.get("name")
+            files = report.write_files(folder, result, parameters["video"], maps, html, name)
             if overlay:
-                path = Path(files["json"]).with_name(Path(files["json"]).stem + "_overlay.mp4")
+                path = Path(files["json"]).with_name(Path(files["json"]).stem + f"{OVERLAY}.mp4")
                 hidden = bool(parameters.get("faces_hidden", True))
                 write_overlay(path, parameters["video"], result, maps, hidden, writing)
                 files["overlay"] = str(path)

@@ -207,9 +207,10 @@ class CrossValidation:
         """Figures over patients, each with the mean probability of its clips (the published study has clips only)."""
         keys = np.array(self.patients)
         means, labels = [], []
-        for key in dict.fromkeys(self.patients):
-            means.append(float(scores.probability_asd(self.logits[keys == key]).mean()))
-            labels.append(int(self.labels[keys == key][0]))
+        for key, label in dict.fromkeys(zip(self.patients, self.labels.tolist())):
+            clips = (keys == key) & (self.labels == label)  # one who was operated on can be in both classes
+            means.append(float(scores.probability_asd(self.logits[clips]).mean()))
+            labels.append(label)
         means, truth = np.array(means), np.array(labels) == scores.ASD
         score = {
             "accuracy": lambda i: float(np.mean((means[i] > 0.5) == truth[i])),
@@ -267,6 +268,8 @@ def cross_validate(
     """
     videos = list(videos)
     if parts is None:
+        if folds < 2:
+            raise InputError(f"{folds} folds leave nothing to train or to test on. Choose 2 or more.")
         if len({video.patient for video in videos}) < folds:
             raise InputError(f"There are fewer patients than {folds} folds. Choose fewer folds or add videos.")
         parts = stratified_group_folds([v.label for v in videos], [v.patient for v in videos], folds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,40 +66,53 @@ def _add_computer(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
     from SpineMotionToolsLib.common.files import make_folder
-    from SpineMotionToolsLib.common.video import result_folder, videos_in
+    from SpineMotionToolsLib.common.video_folders import videos_in
     from SpineMotionToolsLib.movements import report
-    from SpineMotionToolsLib.movements.results import MovementResult
-    from SpineMotionToolsLib.movements.tasks import score
 
     paths = videos_in(options.videos)
     make_folder(options.out)
-    results, failed = [], 0
+    results: list[MovementResult] = []
+    try:
+        failed = _score_each(options, paths, results)
+    finally:  # a stopped run keeps what it has
+        if results:
+            say(f"Summary: {report.write_summary(options.out, results)['summary']}")
+    return SOME_FAILED if failed else 0
+
+
+def _score_each(options: argparse.Namespace, paths: list[Path], results: list[MovementResult]) -> int:
+    """Score the videos one after the other, append to `results`, and return how many failed."""
+    from SpineMotionToolsLib.common.errors import CONCERNS_ALL, reason_of
+    from SpineMotionToolsLib.common.video_folders import below_given, result_names
+    from SpineMotionToolsLib.movements.results import MovementResult
+    from SpineMotionToolsLib.movements.tasks import score
+
+    infant, below, failed = _infant(options), below_given(paths, options.videos), 0
+    # The study keeps every infant's video as <infant>/video.mp4.
+    wanted = [b.with_stem(p.absolute().parent.name) if b.stem.lower() == "video" else b for b, p in zip(below, paths)]
     with progress_bar("scoring") as progress:
-        for number, path in enumerate(paths):
+        for number, (path, place, name) in enumerate(zip(paths, below, result_names(wanted))):
 
-            def part(done: float, of: float, text: str = "", number: int = number, name: str = path.name) -> None:
-                progress(number + done / max(of, 1e-9), len(paths), f"{name} {text}")
+            def part(done: float, of: float, text: str = "", number: int = number, place: Path = place) -> None:
+                progress(number + done / max(of, 1e-9), len(paths), f"{place} {text}")
 
+            own = {"infant": infant, "folder": str(options.out / name.parent), "name": name.name}
             try:
-                folder = result_folder(path, options.videos, options.out)
-                done = score(_parameters(options, path) | {"folder": str(folder)}, part)
-            except Cancelled:
+                done = score(_parameters(options, path) | own, part)
+            except CONCERNS_ALL:
                 raise
-            except SpineMotionError as error:
+            except Exception as error:  # one video's fault must not cost the others their turn
                 failed += 1
-                print(f"{path.name}: {error}", file=sys.stderr)
+                print(f"{place}: {reason_of(error, path)}", file=sys.stderr)
                 continue
-            result = MovementResult.from_json(done["result"])
+            result = replace(MovementResult.from_json(done["result"]), video=place.as_posix())
             results.append(result)
             _say(result)
             for sentence in done["problems"]:
                 failed += 1
-                print(f"{path.name}: {sentence}", file=sys.stderr)
-    if results:
-        say(f"Summary: {report.write_summary(options.out, results)['summary']}")
-    return SOME_FAILED if failed else 0
+                print(f"{place}: {sentence}", file=sys.stderr)
+    return failed
 
 
 def _say(result: MovementResult) -> None:
@@ -113,13 +127,9 @@ def _say(result: MovementResult) -> None:
 
 
 def _parameters(options: argparse.Namespace, path: Path) -> dict:
-    # The study keeps every infant's video as <infant>/video.mp4.
-    name = path.parent.name if path.stem.lower() == "video" else path.stem
     return {
         "video": str(path),
         "model": str(options.weights) if options.weights else None,
-        "infant": _infant(options),
-        "name": name,
         "ignore_quality": options.ignore_quality,
         "explain": options.explain,
         "overlay": options.overlay,
@@ -159,8 +169,13 @@ def _add_prepare(subparsers) -> None:
 
 def _prepare(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.engine import Engine
-    from SpineMotionToolsLib.common.errors import Cancelled, SpineMotionError
-    from SpineMotionToolsLib.movements.dataset import labeled_infants, write_chunk_files, write_fold_tables
+    from SpineMotionToolsLib.common.errors import CONCERNS_ALL, reason_of
+    from SpineMotionToolsLib.movements.dataset import (
+        forget_chunks,
+        labeled_infants,
+        write_chunk_files,
+        write_fold_tables,
+    )
     from SpineMotionToolsLib.movements.pipeline import Models, prepared_chunks
     from SpineMotionToolsLib.movements.tasks import infant_of
 
@@ -170,14 +185,15 @@ def _prepare(options: argparse.Namespace) -> int:
     with progress_bar("preparing") as progress:
         for number, labeled in enumerate(infants):
             progress(number, len(infants), labeled.folder.name)
+            forget_chunks(labeled.folder)
             try:
                 for chunk, pictures in prepared_chunks(labeled.video, models, infant):
                     write_chunk_files(labeled.folder, chunk, pictures)
-            except Cancelled:
+            except CONCERNS_ALL:
                 raise
-            except SpineMotionError as error:
+            except Exception as error:
                 failed += 1
-                print(f"{labeled.folder.name}: {error}", file=sys.stderr)
+                print(f"{labeled.folder.name}: {reason_of(error, labeled.folder)}", file=sys.stderr)
     write_fold_tables(options.root, infants)
     say(f"Folds: {options.root / 'fold'}")
     return SOME_FAILED if failed else 0
@@ -197,7 +213,7 @@ def _add_train(subparsers) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.report import Report
-    from SpineMotionToolsLib.movements.dataset import labeled_infants, read_prepared
+    from SpineMotionToolsLib.movements.dataset import labeled_infants, read_prepared, remarks
     from SpineMotionToolsLib.movements.networks import TwoStream, Variant
 
     infants = labeled_infants(options.root)
@@ -210,6 +226,9 @@ def _train(options: argparse.Namespace) -> int:
     names = [infants[owner].folder.relative_to(options.root).as_posix() for owner in owners]
     found = cross_validate(lambda: TwoStream(variant), Chunks(*chunks), names, recipe, options.out, say)
     report = Report("General movements: cross-validation")
+    for sentence in remarks(infants):
+        print(sentence, file=sys.stderr)
+        report.warning(sentence)
     tables = {
         "result": found.table(),
         "confusion": found.confusion(),

@@ -18,7 +18,8 @@ import numpy as np
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.files import atomic_path, write_text
 from SpineMotionToolsLib.common.flow import flow_between, gray_of_bgr
-from SpineMotionToolsLib.common.video import VIDEO_SUFFIXES, read_picture
+from SpineMotionToolsLib.common.video import read_picture
+from SpineMotionToolsLib.common.video_folders import is_video
 from SpineMotionToolsLib.movements.chunks import (
     Chunk,
     chunk_at,
@@ -43,7 +44,7 @@ class LabeledInfant:
     @property
     def video(self) -> Path:
         """The infant's video; raises InputError when there is none."""
-        found = sorted(p for p in self.folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+        found = sorted(p for p in self.folder.iterdir() if is_video(p))
         if not found:
             raise InputError(f"The folder {self.folder} holds no video. Put the infant's video there.")
         return found[0]
@@ -56,7 +57,7 @@ def labeled_infants(root: Path | str) -> list[LabeledInfant]:
         for label, name in enumerate(CLASS_NAMES)
         if (Path(root) / name).is_dir()
         for folder in sorted((Path(root) / name).iterdir())
-        if folder.is_dir()
+        if folder.is_dir() and not folder.name.startswith(".")
     ]
     if not infants:
         raise InputError(
@@ -99,6 +100,25 @@ def prepared_starts(folder: Path | str) -> list[int]:
         if (folder / PICTURES / f"{chunk_at(start).picture:06d}.png").exists()
         and all((folder / FLOWS / "Y" / f"{late:06d}.png").exists() for late in chunk_at(start).flows)
     ]
+
+
+def forget_chunks(folder: Path | str) -> None:
+    """Remove what makes the chunks of an earlier preparation whole: the video, or the choices, may be others now."""
+    for start in prepared_starts(folder):
+        (Path(folder) / PICTURES / f"{chunk_at(start).picture:06d}.png").unlink()
+
+
+def remarks(infants: Sequence[LabeledInfant]) -> list[str]:
+    """What weakens a training on these infants: those that are not prepared, and those of one name in several
+    classes.
+    """
+    missing = [infant.folder.name for infant in infants if not prepared_starts(infant.folder)]
+    names = [infant.folder.name for infant in infants]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    said = [f"Left out, since nothing is prepared: {', '.join(missing)}."] if missing else []
+    if twice:
+        said.append(f"In several classes: {', '.join(twice)}. If they are the same infants, the figures are too good.")
+    return said
 
 
 def write_fold_tables(root: Path | str, infants: Sequence[LabeledInfant]) -> None:

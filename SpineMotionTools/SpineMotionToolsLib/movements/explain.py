@@ -166,7 +166,6 @@ def overlay_pictures(
     progress: Progress = no_progress,
 ) -> Iterator[np.ndarray]:
     """Every frame with the scores, and the activation during the scored seconds."""
-    frames = EvenFrames(video)
     adjustment = adjustment_of(result)
     known = sorted(result.torso)
     starter = result.provenance.starter
@@ -175,7 +174,7 @@ def overlay_pictures(
         progress(frame.number, len(video), f"{frame.time_s:.0f} s")
         picture = frame.picture
         if face_hidden:
-            nearest = min(known, key=lambda k: abs(k - frames.number_at(frame.number)))
+            nearest = min(known, key=lambda k: abs(k - frame.number))
             picture = hide_face(picture, np.asarray(result.torso[nearest], float), adjustment)
         words = "between scored seconds"
         for number, chunk in enumerate(result.chunks):

@@ -87,9 +87,9 @@ class EvenFrames:
             for number in wanted[frame.number]:
                 yield number, picture
 
-    def number_at(self, frame: int) -> int:
-        """The number at 30 frames a second of a frame of the video."""
-        return int(min(round(float(self.video.times_s[frame]) * FRAME_RATE_HZ), len(self) - 1))
+    def frame_of(self, number: int) -> int:
+        """The frame of the video that is shown at a number."""
+        return int(self._numbers[number])
 
 
 def read_torso(path: Path | str) -> dict[int, np.ndarray]:

@@ -17,7 +17,7 @@ from SpineMotionToolsLib.common.engine import Engine, ResolvedEngine
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.common.video import Video, open_video
-from SpineMotionToolsLib.common.video_quality import Check, stopping
+from SpineMotionToolsLib.common.video_quality import Check, file_checks, stopping
 from SpineMotionToolsLib.movements import quality
 from SpineMotionToolsLib.movements.chunks import CHUNK_FRAMES, FRAME_RATE_HZ, Chunk, chunk_at, chunk_tensors, starts
 from SpineMotionToolsLib.movements.inputs import EvenFrames, Infant
@@ -108,6 +108,7 @@ def score_video(
             made = _chunks(frames, masking, search, _part(progress, 0.4, 1.0), numbers)
             scores = [_score(chunk, pictures, models) for chunk, pictures in made]
         checks += quality.after(search, masking, infant.points == "manual")
+    checks += file_checks(video)
     if not scores and not stopping(checks):
         checks.append(Check("Scored seconds", "none", "at least one", False, advice="Choose a longer video."))
     if stopping(checks) and not (ignore_quality and scores):

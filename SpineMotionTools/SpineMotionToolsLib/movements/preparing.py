@@ -67,7 +67,7 @@ def _filled(outline, size: tuple[int, int]) -> np.ndarray:
 class TrunkSearch:
     """Where the trunk was found.
 
-    `torso`: frame at 30/s -> torso points (4,2) in the frame's pixels; `looked` how many frames were looked at;
+    `torso`: frame of the video -> torso points (4,2) in its pixels; `looked` how many frames were looked at;
     `several` in how many of them more than one person was found.
     """
 
@@ -109,7 +109,7 @@ def find_trunk(
         points = torso.torso_points(bodies)
         if len(points):
             turned_points.append(points)
-            found[number] = adjusting.unturned_points(points[:4], rough, frames.size)
+            found[frames.frame_of(number)] = adjusting.unturned_points(points[:4], rough, frames.size)
     if not turned_points:
         return TrunkSearch(None, looked=looked, several=several)
     return TrunkSearch(torso.Adjustment(rough, torso.average_trunk(turned_points)), found, looked, several)
@@ -132,7 +132,7 @@ def trunk_by_hand(frames: EvenFrames, infant: Infant) -> TrunkSearch:
                 f"A torso point on frame {frame} lies far outside the picture of {frames.size[0]} x {frames.size[1]} "
                 "pixels. Place it again."
             )
-        placed[frames.number_at(int(frame))] = corners
+        placed[int(frame)] = corners
     samples = [torso.with_midpoints(corners) for corners in placed.values()]
     if min(torso.trunk_of(points).length_px for points in samples) < 4:
         raise InputError("The torso points lie on top of one another. Place both shoulders and both hips.")

@@ -6,7 +6,7 @@ import numpy as np
 
 from SpineMotionToolsLib.common.video import Video
 from SpineMotionToolsLib.common.video_quality import Check, frame_checks, look_at
-from SpineMotionToolsLib.movements.chunks import FRAME_RATE_HZ, chunk_at
+from SpineMotionToolsLib.movements.chunks import CHUNK_SPACING, FRAME_RATE_HZ, chunk_at
 from SpineMotionToolsLib.movements.preparing import Masking, TrunkSearch
 
 LEAST_RATE_HZ = 12.0
@@ -24,14 +24,17 @@ def before(video: Video, age_weeks: float | None) -> list[Check]:
     least_s = (chunk_at(1).frames[-1] + 1) / FRAME_RATE_HZ
     checks = [*frame_checks(video, LEAST_RATE_HZ, round(least_s, 2), LEAST_SIDE_PX), _age(age_weeks)]
     duration = float(video.duration_s)
+    longer = duration > USUAL_S + CHUNK_SPACING / FRAME_RATE_HZ
     checks.append(
         Check(
             "Usual length",
             f"{duration:.0f} s",
             f"{USUAL_S:g} s, which give 12 scored seconds",
-            duration >= USUAL_S - 1,
+            duration >= USUAL_S - 1 and not longer,
             stops=False,
-            advice="Fewer seconds are scored, so the answer is less certain.",
+            advice="Only the first minute is scored, as published: cut the video to the minute that counts."
+            if longer
+            else "Fewer seconds are scored, so the answer is less certain.",
         )
     )
     if all(check.passed or not check.stops for check in checks):

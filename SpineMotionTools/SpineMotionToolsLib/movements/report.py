@@ -147,7 +147,7 @@ def write_files(
         "torso": folder / f"{stem}_torso.csv",
     }
     write_json(paths["json"], result.to_json())
-    result.to_table().to_csv(paths["chunks"])
+    result.to_table().with_note(result.caveat).to_csv(paths["chunks"])
     result.energy_table().to_csv(paths["energy"])
     result.torso_table().to_csv(paths["torso"])
     if maps is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from SpineMotionToolsLib.common.provenance import Provenance
+from SpineMotionToolsLib.common.provenance import DEMONSTRATION, Provenance
 from SpineMotionToolsLib.common.tables import Column, Table
 from SpineMotionToolsLib.common.video_quality import Check, stopping, warnings
 from SpineMotionToolsLib.movements.measures import PARTS
@@ -45,7 +45,7 @@ class ChunkScore:
 
 @dataclass(frozen=True)
 class MovementResult:
-    """One video's score. `torso`: frame at 30/s -> torso points (4,2) in pixels."""
+    """One video's score. `torso`: frame of the video -> torso points (4,2) in pixels."""
 
     video: str
     infant: str
@@ -83,6 +83,11 @@ class MovementResult:
     @property
     def why_not(self) -> str:
         return " ".join(check.sentence for check in stopping(self.checks)) if not self.chunks else ""
+
+    @property
+    def caveat(self) -> str:
+        """What every row of numbers of a starter network says, or ""."""
+        return DEMONSTRATION if self.provenance.starter else ""
 
     @property
     def warnings(self) -> list[str]:
@@ -182,6 +187,6 @@ def infant_table(results: Sequence[MovementResult]) -> Table:
             [None] * 3 if v is None else [float(x) for x in v] for v in (r.mean_probabilities, r.mean_logits)
         )
         name = None if r.predicted is None else CLASS_NAMES[r.predicted]
-        note = r.why_not or " ".join(r.warnings)
+        note = "; ".join(filter(None, [r.caveat, r.why_not or " ".join(r.warnings)]))
         rows.append([r.video, r.infant, r.age_weeks, r.answer, name, *shares, *logits, len(r.chunks), note])
     return Table("Infants", columns, rows)

@@ -12,10 +12,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from SpineMotionToolsLib.common.errors import InputError, OutputError
 from SpineMotionToolsLib.common.progress import Progress, no_progress, parts
+from SpineMotionToolsLib.common.video_folders import OVERLAY
 
 
 def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> dict[str, Any]:
@@ -54,7 +53,7 @@ def score(parameters: Mapping[str, Any], progress: Progress = no_progress) -> di
         try:
             files = report.write_files(folder, result, maps, bool(parameters.get("report", True)))
             if overlay and result.chunks:
-                path = Path(files["json"]).with_name(Path(files["json"]).stem + "_overlay.mp4")
+                path = Path(files["json"]).with_name(Path(files["json"]).stem + f"{OVERLAY}.mp4")
                 hidden = bool(parameters.get("face_hidden", True))
                 write_overlay(path, parameters["video"], result, maps, hidden, writing)
                 files["overlay"] = str(path)
@@ -88,8 +87,7 @@ def find_infant(parameters: Mapping[str, Any], progress: Progress = no_progress)
         raise InputError("The torso points were placed by hand, so there is nothing to look for. Press Apply.")
     frames = EvenFrames(open_video(parameters["video"]))
     search = find_trunk(frames, Masking(infant, frames.size, models.background), models.points, progress)
-    times = {k: frames.video.nearest_frames(np.array([k / 30]))[0] for k in search.torso}
-    torso = {str(int(times[k])): points.round(2).tolist() for k, points in search.torso.items()}
+    torso = {str(frame): points.round(2).tolist() for frame, points in search.torso.items()}
     return {"torso": torso, "found": search.found}
 
 

@@ -309,5 +309,4 @@ def found_marks(video: SceneVideo, result: Result | None) -> dict[int, Any]:
     if result.provenance.system == GAIT:
         shown_frames = set(video.frames)
         return {int(row[0]): [float(v) for v in row[1:]] for row in result.boxes if int(row[0]) in shown_frames}
-    rate = float(nodes.attribute(video.sequence, "Video", {}).get("frame_rate_hz") or 30.0)
-    return {round(k / 30.0 * rate): np.asarray(points).tolist() for k, points in result.torso.items()}
+    return {frame: np.asarray(points).tolist() for frame, points in result.torso.items()}
