@@ -49,6 +49,20 @@ def load(path, name=None):
         job.close()
 
 
+def writtenFrames(sequenceNode, folder):
+    """The path of a video file with the frames of a sequence that came from no file."""
+    from SpineMotionToolsLib.common.video_writing import write_video
+    from SpineMotionToolsLib.scene.video import frames_in_scene
+
+    from MovementModuleLib.packages import ensureVideoPackages
+
+    ensureVideoPackages()
+    frames = frames_in_scene(sequenceNode)
+    path = os.path.join(folder, "frames.mp4")
+    write_video(path, (frame.picture for frame in frames.frames()), frames.frame_rate_hz or 30.0)
+    return path
+
+
 def nameOf(path):
     """The name of a video's nodes: its file's name."""
     return os.path.splitext(os.path.basename(os.path.normpath(path)))[0]

@@ -216,8 +216,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         if isinstance(video, (str, os.PathLike)):
             return str(video)
         from SpineMotionToolsLib.common.errors import InputError
-        from SpineMotionToolsLib.common.video_writing import write_video
-        from SpineMotionToolsLib.scene.video import frames_in_scene, original_path
+        from SpineMotionToolsLib.scene.video import original_path
 
         if video is None:
             raise InputError("No video was chosen. Load a video, then press Apply.")
@@ -226,13 +225,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         path = original_path(video)
         if path is not None:
             return str(path)
-        from MovementModuleLib.packages import ensureVideoPackages
-
-        ensureVideoPackages()
-        frames = frames_in_scene(video)
-        path = os.path.join(folder, "frames.mp4")
-        write_video(path, (frame.picture for frame in frames.frames()), frames.frame_rate_hz or 30.0)
-        return path
+        return loading.writtenFrames(video, folder)
 
     def _resultFrom(self, jobResult):
         from SpineMotionToolsLib.gait.results import GaitResult

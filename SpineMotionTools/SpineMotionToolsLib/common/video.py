@@ -17,7 +17,10 @@ import numpy as np
 from SpineMotionToolsLib.common.errors import DependencyError, InputError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm", ".wmv", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm", ".wmv"),
+    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".3gp"),
+)
 
 TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf", "ilbc", "subviewer", "srt", "webvtt", "rawvideo", "data")
 """FFmpeg draws some text files as pictures of a terminal."""
