@@ -328,7 +328,9 @@ def test_prepared_folders_give_the_same_tensors_and_train(tmp_path, by_hand):
     assert len(found.truth) == 15
     forget_chunks(infants[0].folder)
     assert prepared_starts(infants[0].folder) == []
-    assert "nothing is prepared: s0." in remarks(infants)[0]
+    said = remarks(infants)
+    assert "nothing is prepared: s0." in said[0]
+    assert said[-1].endswith("without them: WMs.")
     parts = [*(f"fold {k}" for k in range(1, 6)), "mean (SD)", "pooled", "95 % limits"]
     assert [row[0] for row in found.table().rows] == parts
     pooled = [row[2:] for row in found.confusion().rows if row[0] == "pooled"]

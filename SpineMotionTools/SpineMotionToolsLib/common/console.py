@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +22,20 @@ def use_utf8() -> None:
 def say(text: str = "") -> None:
     """Print a line of results to the standard output."""
     print(text, flush=True)
+
+
+@contextmanager
+def quiet_training() -> Iterator[None]:
+    """Keep Lightning's advice and advertisements off the terminal; errors still pass."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager

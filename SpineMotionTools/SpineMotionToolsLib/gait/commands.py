@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from SpineMotionToolsLib.common.console import progress_bar, say
+from SpineMotionToolsLib.common.console import progress_bar, quiet_training, say
 
 if TYPE_CHECKING:
     from SpineMotionToolsLib.gait.results import GaitResult
@@ -252,7 +252,8 @@ def _train(options: argparse.Namespace) -> int:
     def network():
         return new_network(options.network, options.frames, options.start_from)
 
-    found = cross_validate(network, videos, settings, recipe, options.out, options.folds, say, parts)
+    with quiet_training():
+        found = cross_validate(network, videos, settings, recipe, options.out, options.folds, say, parts)
     report = Report("Gait: cross-validation", options.network)
     if parts and (twice := in_several_folds(videos, parts)):
         warning = f"In several folds, so that the figures are too good: {', '.join(twice)}."

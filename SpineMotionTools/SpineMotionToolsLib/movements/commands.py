@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from SpineMotionToolsLib.common.console import progress_bar, say
+from SpineMotionToolsLib.common.console import progress_bar, quiet_training, say
 
 if TYPE_CHECKING:
     from SpineMotionToolsLib.movements.results import MovementResult
@@ -224,7 +224,8 @@ def _train(options: argparse.Namespace) -> int:
     recipe = Recipe(options.epochs, options.batch_size, options.learning_rate)
     *chunks, owners = read_prepared(infants)
     names = [infants[owner].folder.relative_to(options.root).as_posix() for owner in owners]
-    found = cross_validate(lambda: TwoStream(variant), Chunks(*chunks), names, recipe, options.out, say)
+    with quiet_training():
+        found = cross_validate(lambda: TwoStream(variant), Chunks(*chunks), names, recipe, options.out, say)
     report = Report("General movements: cross-validation")
     for sentence in remarks(infants):
         print(sentence, file=sys.stderr)

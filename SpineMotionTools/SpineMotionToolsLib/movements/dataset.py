@@ -28,7 +28,7 @@ from SpineMotionToolsLib.movements.chunks import (
     picture_tensor,
     starts,
 )
-from SpineMotionToolsLib.movements.folds import stratified_folds
+from SpineMotionToolsLib.movements.folds import FOLDS, stratified_folds
 from SpineMotionToolsLib.movements.scores import CLASS_NAMES
 
 PICTURES, FLOWS = "224x224", "224x224_flow"
@@ -109,15 +109,16 @@ def forget_chunks(folder: Path | str) -> None:
 
 
 def remarks(infants: Sequence[LabeledInfant]) -> list[str]:
-    """What weakens a training on these infants: those that are not prepared, and those of one name in several
-    classes.
-    """
+    """What weakens a training on these infants: some are not prepared, in several classes, or too few for the folds."""
     missing = [infant.folder.name for infant in infants if not prepared_starts(infant.folder)]
     names = [infant.folder.name for infant in infants]
     twice = sorted({name for name in names if names.count(name) > 1})
     said = [f"Left out, since nothing is prepared: {', '.join(missing)}."] if missing else []
     if twice:
         said.append(f"In several classes: {', '.join(twice)}. If they are the same infants, the figures are too good.")
+    classes = [infant.label for infant in infants if prepared_starts(infant.folder)]
+    if few := [name for label, name in enumerate(CLASS_NAMES) if classes.count(label) < FOLDS]:
+        said.append(f"Fewer than {FOLDS} infants, so that some folds test without them: {', '.join(few)}.")
     return said
 
 
