@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -208,3 +209,36 @@ def test_task_and_command_agree_with_the_library(stooped, tmp_path, capsys):
     table = (tmp_path / "out" / "videos.csv").read_text(encoding="utf-8").splitlines()
     assert len(table) == 2
     assert "patient-1" in table[1]
+
+
+def test_a_stopped_run_keeps_its_tables_and_a_fault_costs_one_video(result, tmp_path, capsys, monkeypatch):
+    import argparse
+
+    from SpineMotionToolsLib.gait.commands import add_commands
+
+    for name in ("p1/walk.mp4", "p2/walk.mov", "p2/walk.mp4", "p3/walk.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    asked = []
+
+    def score(parameters, progress):
+        asked.append((parameters["patient"], parameters["folder"], parameters["name"]))
+        if len(asked) == 2:
+            raise ZeroDivisionError("a fault")
+        if len(asked) == 4:
+            raise Cancelled("stopped")
+        return {"result": replace(result, patient=parameters["patient"]).to_json(), "problems": []}
+
+    monkeypatch.setattr(tasks, "score", score)
+    parser = argparse.ArgumentParser()
+    add_commands(parser.add_subparsers())
+    given = [str(tmp_path / folder) for folder in ("p1", "p2", "p3")]
+    options = parser.parse_args(["score", *given, "--out", str(tmp_path / "out")])
+    with pytest.raises(Cancelled):
+        options.run(options)
+    assert [patient for patient, _, _ in asked] == ["p1", "p2", "p2", "p3"]
+    assert len({f"{folder}/{name}" for _, folder, name in asked}) == 4
+    assert "p2/walk.mov: A fault in SpineMotionTools: ZeroDivisionError" in capsys.readouterr().err
+    table = (tmp_path / "out" / "videos.csv").read_text(encoding="utf-8")
+    assert [row.split(",")[:2] for row in table.splitlines()[1:]] == [["p1/walk.mp4", "p1"], ["p2/walk.mp4", "p2"]]
+    assert table.count("no clinical meaning") == 2
