@@ -94,6 +94,7 @@ def test_a_window_that_shows_nothing_is_not_used(tmp_path, gray, window):
             (0.2, 0.2),
             "magnification of 1.15",
         ),
+        ({"NominalScannedPixelSpacing": [0.2, 0.4]}, (0.2, 0.4), "detector"),
         ({}, (1.0, 1.0), "no pixel size"),
     ],
 )
@@ -170,6 +171,63 @@ def test_nrrd_with_one_slice(tmp_path, gray):
         inputs.read_radiograph(tmp_path / "b.nrrd")
 
 
+# IJK-to-RAS axes in columns: i to the left, j down, k to the back
+FRONTAL = np.array([[-1.0, 0, 0], [0, 0, -1], [0, -1, 0]])
+
+
+@pytest.mark.parametrize("flips", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+@pytest.mark.parametrize("across", [2, 1])
+def test_a_volume_file_is_read_as_slicer_shows_it(tmp_path, gray, flips, across):
+    """Also one whose slice lies across another axis than the last; markups lie on the file's own pixels."""
+    import SimpleITK as sitk
+    from SpineMotionToolsLib.common.volumes import Volume, write_volume
+
+    matrix = np.eye(4)
+    matrix[:3, :3] = FRONTAL * (0.2 * flips[0], 0.3 * flips[1], 1.0)
+    matrix[:3, 3] = (50, -20, 300)
+    array = gray[None, :: flips[1], :: flips[0]]
+    if across == 1:
+        matrix[:3, [1, 2]] = matrix[:3, [2, 1]]
+        array = np.moveaxis(array, 0, 1)
+    write_volume(tmp_path / "a.nrrd", Volume(np.ascontiguousarray(array), matrix))
+    radiograph = inputs.read_radiograph(tmp_path / "a.nrrd")
+    assert np.array_equal(radiograph.image, gray)
+    assert radiograph.patient_right_on == "left"
+    assert np.allclose((radiograph.scale.row, radiograph.scale.column), (0.3, 0.2))
+    image = sitk.ReadImage(str(tmp_path / "a.nrrd"))
+    place = radiograph.place @ (20, 10, 0, 1)
+    assert image[image.TransformPhysicalPointToIndex(place[:3].tolist())] == gray[10, 20]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_turned_by_its_exif_orientation(tmp_path, gray, orientation):
+    import SimpleITK as sitk
+
+    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # PIL.Image.Transpose that makes the stored picture
+    stored = Image.fromarray(gray)
+    stored = stored if orientation == 1 else stored.transpose(Image.Transpose(turn[orientation]))
+    exif = stored.getexif()
+    exif[inputs.EXIF_ORIENTATION] = orientation
+    stored.save(tmp_path / "a.jpg", exif=exif, quality=100, dpi=(254, 254))
+    radiograph = inputs.read_radiograph(tmp_path / "a.jpg")
+    assert np.abs(radiograph.image.astype(int) - gray).max() < 8
+    image = sitk.ReadImage(str(tmp_path / "a.jpg"))
+    assert image.GetSpacing() == pytest.approx((0.1, 0.1))
+    index = image.TransformPhysicalPointToIndex((radiograph.place @ (20, 10, 0, 1))[:2].tolist())
+    assert image[index] == pytest.approx(gray[10, 20], abs=8)
+
+
+def test_a_tiff_whose_zero_is_white(tmp_path, gray):
+    Image.fromarray(60000 - gray.astype(np.uint16) * 200).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    assert np.corrcoef(inputs.read_radiograph(tmp_path / "a.tif").image.ravel(), gray.ravel())[0, 1] > 0.99
+
+
+def test_a_tiff_of_several_pages_says_so(tmp_path, gray):
+    page = Image.fromarray(gray)
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
+    assert "The first of 2 pages of the file." in inputs.read_radiograph(tmp_path / "a.tif").notes
+
+
 def test_a_color_photograph_is_refused(tmp_path):
     color = np.random.default_rng(0).integers(0, 255, (200, 100, 3), dtype=np.uint8)
     Image.fromarray(color).save(tmp_path / "a.png")
@@ -228,6 +286,14 @@ def test_ct_and_other_modalities_are_refused(tmp_path, gray):
 def test_a_lateral_view_is_said_to_be_one(tmp_path, gray):
     radiograph = inputs.read_radiograph(write_dicom(tmp_path / "a.dcm", gray, ViewPosition="LL"))
     assert any("lateral" in note for note in radiograph.notes)
+
+
+def test_what_the_orientation_says_of_the_view(tmp_path, gray):
+    lateral = write_dicom(tmp_path / "a.dcm", gray, PatientOrientation=["A", "F"])
+    assert inputs.LATERAL_FILE in inputs.read_radiograph(lateral).notes
+    down = write_dicom(tmp_path / "b.dcm", gray, PatientOrientation=["R", "H"])
+    assert inputs.HEAD_DOWN in inputs.read_radiograph(down).notes
+    assert inputs.HEAD_DOWN not in inputs.read_radiograph(down, upside_down=True).notes
 
 
 def test_pixels_that_are_not_square_need_a_size(tmp_path, gray):

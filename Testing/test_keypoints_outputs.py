@@ -142,6 +142,33 @@ def test_files_of_one_name_do_not_overwrite_each_other(files, tmp_path):
     assert len(set(written)) == len(written) == 17
 
 
+def test_names_with_dots_stay_whole_and_dicom_needs_no_ending(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("1.2.840.1.png", "1.2.840.2.PNG", "._hidden.png"):
+        (folder / name).write_bytes(b"x")
+    for name in ("IM0001", "1.2.840.3", "DICOMDIR"):
+        (folder / name).write_bytes(bytes(128) + b"DICM")
+    (folder / "notes").write_text("nothing", encoding="utf-8")
+    found = batch.expand([folder])
+    assert [path.name for path in found] == ["1.2.840.1.png", "1.2.840.2.PNG", "1.2.840.3", "IM0001"]
+    assert [batch.case_name(path) for path in found] == ["1.2.840.1", "1.2.840.2", "1.2.840.3", "IM0001"]
+
+
+def test_what_was_read_before_a_stop_is_in_the_summary(files, tmp_path):
+    def stop(done, of, text=""):
+        if done == 1:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        batch.detect_files(
+            {"images": [files / "scan one.png", files / "broken.png"], "out": tmp_path / "out", "threads": 1}, stop
+        )
+    with (tmp_path / "out" / batch.SUMMARY_NAME).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["file"], row["results"]) for row in rows] == [("scan one.png", "scan one")]
+
+
 def test_cancel_stops_between_files(files, tmp_path):
     def stop(done, of, text=""):
         raise Cancelled("stop")

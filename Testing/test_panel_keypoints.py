@@ -534,6 +534,7 @@ def test_pixel_size_and_side_can_be_stated_afterwards(host, session):
 
 def test_dicom_file_tells_side_and_view(host, volume, monkeypatch):
     import slicer
+    from KeypointModuleLib.parameters import PatientRight
 
     class Database:
         def instanceValue(self, instance, tag):
@@ -544,6 +545,25 @@ def test_dicom_file_tells_side_and_view(host, volume, monkeypatch):
     found = host.logic.pictureOf(host.widget._parameterNode)
     assert found.patient_right_on == "right"
     assert any("lateral view" in note for note in found.notes)
+    host.widget._parameterNode.patientRight = PatientRight.LEFT  # a stated side does not hush what the file says
+    assert any("lateral view" in note for note in host.logic.pictureOf(host.widget._parameterNode).notes)
+
+
+def test_dicom_file_tells_that_the_head_is_at_the_bottom(host, volume, monkeypatch):
+    import slicer
+    from KeypointModuleLib.parameters import Turn
+
+    class Database:
+        def instanceValue(self, instance, tag):
+            return "R\\H" if tag == "0020,0020" else ""
+
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    node = host.widget._parameterNode
+    assert any("head is at the bottom" in note for note in host.logic.pictureOf(node).notes)
+    assert host.logic.startSession(volume).reading.patient_right_on == "right"
+    node.turn = Turn.UPSIDE_DOWN
+    assert not any("head is at the bottom" in note for note in host.logic.pictureOf(node).notes)
 
 
 def test_pictures_that_cannot_be_read_are_sentences(host, scene):

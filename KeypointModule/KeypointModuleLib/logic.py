@@ -13,7 +13,6 @@ from KeypointModuleLib.texts import OTHER_SIDE
 
 SAMPLE_SEED, SAMPLE_ROWS, SAMPLE_SPREAD = 5, 1000, 0.9
 PATIENT_ORIENTATION, VIEW_POSITION = "0020,0020", "0018,5101"
-LATERAL_REMARK = "The file says that this is a lateral view; the networks read frontal views only."
 FRONTAL = np.array([[-1, 0, 0, 0], [0, 0, -1, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])  # columns to the left, rows down
 NEIGHBORS_SHOWN = 5.0  # vertebral heights that a view shows of a vertebra to check
 
@@ -47,13 +46,16 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
         """
         from SpineMotionToolsLib.scene.keypoints_picture import PictureOptions, find_picture
 
-        picture = find_picture(volumeNode, options or PictureOptions(), regionNode)
+        if options is None:
+            side, remarks = self._dicomFacts(volumeNode)
+            options = PictureOptions(patient_right_on=side, remarks=remarks)
+        picture = find_picture(volumeNode, options, regionNode)
         radiograph = picture.radiograph(volumeNode)
         self.useNetwork(model, device)
         if regionNode is None and not radiograph.is_typical:
             box = self._boxAround(volumeNode, picture, Question(self._network, radiograph).wait())
             self.getParameterNode().region = box
-            picture = find_picture(volumeNode, options or PictureOptions(), box)
+            picture = find_picture(volumeNode, options, box)
             radiograph = picture.radiograph(volumeNode)
         answer = Question(self._network, radiograph, [[]]).wait()
         return self._begin(volumeNode, picture, answer)
@@ -182,12 +184,16 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
 
     def pictureOf(self, parameterNode):
         """The chosen picture as the user described it; raises InputError when the volume holds none."""
+        from SpineMotionToolsLib.keypoints.inputs import HEAD_DOWN
         from SpineMotionToolsLib.scene.keypoints_picture import PictureOptions, find_picture
 
-        node, side, remarks = parameterNode, parameterNode.patientRight.value, ()
+        node, side = parameterNode, parameterNode.patientRight.value
         mirrored, upsideDown = node.turn in (Turn.MIRRORED, Turn.BOTH), node.turn in (Turn.UPSIDE_DOWN, Turn.BOTH)
+        sideInFile, remarks = self._dicomFacts(node.inputVolume)
+        if upsideDown:
+            remarks = tuple(remark for remark in remarks if remark != HEAD_DOWN)
         if node.patientRight == PatientRight.AUTO:
-            side, remarks = self._dicomFacts(node.inputVolume)
+            side = sideInFile
             if mirrored != upsideDown:
                 side = OTHER_SIDE.get(side)
         options = PictureOptions(
@@ -204,6 +210,7 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
 
     def _dicomFacts(self, volumeNode):
         """(side the patient's right is on or None, remarks) by the DICOM file a volume came from."""
+        from SpineMotionToolsLib.keypoints.inputs import HEAD_DOWN, LATERAL_FILE
         from SpineMotionToolsLib.scene.keypoints_picture import PATIENT_RIGHT
         from SpineMotionToolsLib.scene.nodes import attribute
 
@@ -214,8 +221,12 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
             return kept, ()
         orientation = (database.instanceValue(instances[0], PATIENT_ORIENTATION) or "").upper()
         position = (database.instanceValue(instances[0], VIEW_POSITION) or "").upper()
-        lateral = any(word in position for word in ("LL", "RL", "LATERAL"))
-        return {"L": "left", "R": "right"}.get(orientation[:1], kept), (LATERAL_REMARK,) if lateral else ()
+        remarks = []
+        if any(word in position for word in ("LL", "RL", "LATERAL")) or orientation.startswith(("A", "P")):
+            remarks.append(LATERAL_FILE)
+        if orientation.partition("\\")[2].startswith("H"):
+            remarks.append(HEAD_DOWN)
+        return {"L": "left", "R": "right"}.get(orientation[:1], kept), tuple(remarks)
 
     # -- slice views ----------------------------------------------------------------------------------------------
 

@@ -159,9 +159,9 @@ class Keypoints(Task):
 
     @staticmethod
     def find(source: Path) -> list[tuple[str, Path]]:
-        from SpineMotionToolsLib.keypoints.batch import expand
+        from SpineMotionToolsLib.keypoints.batch import case_name, expand
 
-        return [(path.name.split(".")[0], path) for path in expand([source])]
+        return [(case_name(path), path) for path in expand([source])]
 
     def run(self, name: str, path: Path, folder: Path, progress: Progress) -> Work:
         from SpineMotionToolsLib.keypoints.exports import write_reading

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from SpineMotionToolsLib.common.dicom_source import is_dicom
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import Cancelled, InputError, SpineMotionError
-from SpineMotionToolsLib.common.files import make_folder, safe_name
+from SpineMotionToolsLib.common.files import make_folder, unique_names
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.keypoints.dicom import find_source, write_dicom
 from SpineMotionToolsLib.keypoints.exports import summary_table, write_reading
@@ -24,12 +26,27 @@ def expand(images: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in images:
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES))
+            found += sorted(filter(_is_image, path.iterdir()))
         else:
             found.append(path)
     if not found:
         raise InputError(f"No radiographs were found. Give files that end in {', '.join(SUFFIXES)}, or their folder.")
     return found
+
+
+def _is_image(path: Path) -> bool:
+    """By name, or DICOM by content: its files often end in nothing, or in the last number of a UID."""
+    if not path.is_file() or path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+        return False
+    with suppress(OSError):
+        return path.name.lower().endswith(SUFFIXES) or is_dicom(path)
+    return False
+
+
+def case_name(path: Path) -> str:
+    """The file's name without its ending; dots inside it, as in UIDs, stay."""
+    ending = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)), "")
+    return path.name[: len(path.name) - len(ending)] or path.name
 
 
 def detect_files(parameters: dict[str, Any], progress: Progress = no_progress) -> list[Path]:
@@ -49,35 +66,29 @@ def detect_files(parameters: dict[str, Any], progress: Progress = no_progress) -
     written: list[Path] = []
     outcomes: list[tuple[str, Reading | None, str]] = []
     failure: SpineMotionError | None = None
-    taken: set[str] = set()
-    for number, path in enumerate(images):
-        progress(number, len(images), path.name)
-        try:
-            source = find_source(path) if parameters.get("dicom") else None
-            radiograph = read_radiograph(path, **turns)
-            session = start_session(radiograph, region=parameters.get("region", "auto"), predictor=predictor)
-            reading = session.detect()
-            stem = _free_stem(path, taken)
-            written += write_reading(reading, session.radiograph.image, out, session.to_json(), stem)
-            if source is not None:
-                written.append(write_dicom(reading, source, out / f"{stem}-report.dcm"))
-            outcomes.append((path.name, reading, ""))
-        except Cancelled:
-            raise
-        except SpineMotionError as error:
-            failure = error
-            outcomes.append((path.name, None, str(error)))
+    cases = unique_names([(case_name(path), path) for path in images])
+    try:
+        for number, (stem, path) in enumerate(cases):
+            progress(number, len(images), path.name)
+            try:
+                source = find_source(path) if parameters.get("dicom") else None
+                radiograph = read_radiograph(path, **turns)
+                session = start_session(radiograph, region=parameters.get("region", "auto"), predictor=predictor)
+                reading = session.detect()
+                written += write_reading(reading, session.radiograph.image, out, session.to_json(), stem)
+                if source is not None:
+                    written.append(write_dicom(reading, source, out / f"{stem}-report.dcm"))
+                outcomes.append((path.name, reading, ""))
+            except Cancelled:
+                raise
+            except SpineMotionError as error:
+                failure = error
+                outcomes.append((path.name, None, str(error)))
+    finally:  # also of what was read before somebody stopped it
+        if outcomes:
+            stems = [stem for stem, _ in cases[: len(outcomes)]]
+            summary_table(outcomes, stems).to_csv(out / SUMMARY_NAME)
     progress(len(images), len(images), "")
     if failure is not None and not written:
         raise failure
-    summary_table(outcomes).to_csv(out / SUMMARY_NAME)
     return [*written, out / SUMMARY_NAME]
-
-
-def _free_stem(path: Path, taken: set[str]) -> str:
-    """A file-name start that no other file of this run has: two folders may hold files of one name."""
-    stem, number = safe_name(path.name.split(".")[0]), 2
-    while stem.lower() in taken:
-        stem, number = f"{safe_name(path.name.split('.')[0])}-{number}", number + 1
-    taken.add(stem.lower())
-    return stem

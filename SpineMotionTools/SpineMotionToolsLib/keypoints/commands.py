@@ -69,6 +69,8 @@ def _detect(options: argparse.Namespace) -> int:
     import csv
 
     from SpineMotionToolsLib.keypoints.batch import SUMMARY_NAME, detect_files
+    from SpineMotionToolsLib.keypoints.inputs import HEAD_DOWN, LATERAL_FILE
+    from SpineMotionToolsLib.keypoints.placement import LATERAL_NOTE
 
     names = ("weights", "decoding", "device", "precision", "threads", "region", "mirrored", "upside_down", "inverted")
     parameters = {name: getattr(options, name) for name in names}
@@ -84,6 +86,9 @@ def _detect(options: argparse.Namespace) -> int:
                 say(f"{row['file']}: largest Cobb angle {float(angle):.0f}°, {ends}, check {row['check first']} first")
                 if "unsure about this picture" in row["remarks"]:
                     say("  note: the network is unsure about this picture. Check that it is a frontal spine, head up.")
+                for note in (LATERAL_FILE, LATERAL_NOTE, HEAD_DOWN):
+                    if note in row["remarks"]:
+                        say(f"  note: {note}")
             else:
                 failed += 1
                 say(f"{row['file']}: {row['remarks']}")

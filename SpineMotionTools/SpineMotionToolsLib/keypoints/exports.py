@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +51,13 @@ def write_reading(
 def markups(reading: Reading) -> dict[str, Any]:
     """A Slicer markups (.mrk.json) file that lies on the radiograph as Slicer loads it from its own file.
 
-    Slicer puts a two-dimensional file's first pixel at the origin, columns towards the patient's left and rows
-    towards the back: column -> L, row -> P, in mm or, without a pixel size, in pixels.
+    Where that is not known: first pixel at the origin, columns towards the patient's left and rows towards the back,
+    as Slicer puts a two-dimensional file; in mm or, without a pixel size, in pixels.
     """
-    source = in_source(reading.points_px, reading.size, reading.turned) * reading.scale.factors
+    row, column = reading.scale.factors
+    place = np.diag([column, row, 1.0, 1.0]) if reading.place is None else reading.place
+    source = in_source(reading.points_px, reading.size, reading.turned)
+    lps = source[:, ::-1] @ place[:3, :2].T + place[:3, 3]
     points = []
     for k in range(68):
         present = bool(reading.present[k // 4])
@@ -62,7 +67,7 @@ def markups(reading: Reading) -> dict[str, Any]:
                 "label": f"{reading.levels[k // 4]} {anatomy.CORNERS[k % 4]}",
                 "description": f"confidence {reading.confidence[k]:.2f}",
                 "associatedNodeID": "",
-                "position": [float(source[k, 1]), float(source[k, 0]), 0.0],
+                "position": lps[k].tolist(),
                 "orientation": [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0],
                 "selected": True,
                 "locked": k // 4 in reading.locked,
@@ -87,8 +92,8 @@ def markups(reading: Reading) -> dict[str, Any]:
     }
 
 
-def summary_table(readings: list[tuple[str, Reading | None, str]]) -> Table:
-    """One row a file: (file name, reading or None, error)."""
+def summary_table(readings: list[tuple[str, Reading | None, str]], stems: Sequence[str] = ()) -> Table:
+    """One row a file: (file name, reading or None, error); `stems`: how the names of its results start."""
     columns = [
         Column("file"),
         Column("largest Cobb angle", "°", "", 1),
@@ -101,10 +106,11 @@ def summary_table(readings: list[tuple[str, Reading | None, str]]) -> Table:
         Column("mean confidence", "", "", 2),
         Column("check first"),
         Column("starter model"),
+        Column("results", description="start of the names of its files"),
         Column("remarks"),
     ]
     rows: list[list[Any]] = []
-    for name, reading, error in readings:
+    for (name, reading, error), stem in zip_longest(readings, stems):
         if reading is None:
             rows.append([name, *[None] * (len(columns) - 2), error])
             continue
@@ -116,7 +122,7 @@ def summary_table(readings: list[tuple[str, Reading | None, str]]) -> Table:
         rows.append(
             [
                 name, *curve, len(reading.curves), float(reading.confidence.mean()), first, reading.provenance.starter,
-                " ".join(reading.warnings),
+                stem, " ".join(reading.warnings),
             ]
         )  # fmt: skip
     return Table("Radiographs", columns, rows)

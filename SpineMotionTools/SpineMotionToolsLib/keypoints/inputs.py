@@ -13,15 +13,29 @@ import numpy as np
 
 from SpineMotionToolsLib.common.dicom_source import is_dicom
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.image_files import check_there
+from SpineMotionToolsLib.keypoints.placement import (
+    FRONTAL,
+    LATERAL_NOTE,
+    PLAIN,
+    SAGITTAL,
+    TURNED_NOTE,
+    as_shown,
+    exif_lie,
+    place_in_slicer,
+)
 from SpineMotionToolsLib.keypoints.radiograph import SMALLEST_SIDE_PX, Radiograph, Scale
 
 PROJECTION_MODALITIES = ("CR", "DX", "RF", "RG", "XA", "OT", "SC", "")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LARGEST_PIXELS = 600_000_000
 TAILS_PERCENT = (0.5, 99.5)  # gray levels cut off where no window is given
+EXIF_ORIENTATION = 274
 COLOR_DIFFERENCE = 12  # between channels, of 255: JPEG compression alone makes less
 
 NO_SPACING = "The file states no pixel size, so lengths are in pixels and pixels are taken to be square."
+LATERAL_FILE = "The file says that this is a lateral view; the networks read frontal views only."
+HEAD_DOWN = "The file says that the head is at the bottom. Turn the picture by 180 degrees before reading."
 DETECTOR_SPACING = (
     "Lengths are measured at the detector; in the patient they are about 5 to 25 % shorter. Angles are not affected."
 )
@@ -39,6 +53,7 @@ def read_radiograph(
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist or is a folder. Give one image file.")
+    check_there(path)
     suffix = path.suffix.lower()
     if is_dicom(path):
         radiograph = _read_dicom(path, frame)
@@ -102,6 +117,7 @@ def turned(
         notes.append("The picture was mirrored left to right before reading; points refer to the mirrored picture.")
     if upside_down:
         image = image[::-1, ::-1]
+        notes = [note for note in notes if note != HEAD_DOWN]
         notes.append("The picture was turned by 180 degrees before reading; points refer to the turned picture.")
     before = radiograph.turned
     return replace(
@@ -130,15 +146,21 @@ def _read_dicom(path: Path, frame: int) -> Radiograph:
                 "The file states no usable display window; gray levels were stretched to the 0.5 to 99.5 percentile."
             )
     view = str(dataset.get("ViewPosition", "")).upper()
-    if view in ("LL", "RL", "LLO", "RLO") or "LAT" in view:
-        notes.append("The file says that this is a lateral view; the networks read frontal views only.")
+    along_rows, along_columns = _directions(dataset)
+    if view in ("LL", "RL", "LLO", "RLO") or "LAT" in view or along_rows in ("A", "P"):
+        notes.append(LATERAL_FILE)
+    if along_columns == "H":
+        notes.append(HEAD_DOWN)
+    side = {"L": "left", "R": "right"}.get(along_rows, "unknown")  # that the patient's right is on
     spacing, about = _dicom_spacing(dataset)
-    radiograph = from_array(values, spacing, path.stem, window, _patient_side(dataset), tuple(notes))
+    radiograph = from_array(values, spacing, path.stem, window, side, tuple(notes))
+    place = place_in_slicer(path, radiograph.size, frame=frame)
     dark = dataset.get("PhotometricInterpretation") == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE"
     return replace(
         radiograph,
         image=255 - radiograph.image if dark else radiograph.image,
         notes=tuple(dict.fromkeys((*radiograph.notes, about))),
+        place=place,
     )
 
 
@@ -208,6 +230,7 @@ def _dicom_spacing(dataset: Any) -> tuple[tuple[float, float] | None, str]:
             plain,
             f"Lengths were calibrated {how.get(kind, 'by the device')}; they hold in the plane of calibration.",
         )
+    detector = detector or _pair(dataset.get("NominalScannedPixelSpacing"))  # of a film
     if plain or detector:
         about = DETECTOR_SPACING
         if factor:
@@ -230,11 +253,11 @@ def _pair(value: Any) -> tuple[float, float] | None:
     return (row, column) if np.isfinite([row, column]).all() and row > 0 and column > 0 else None
 
 
-def _patient_side(dataset: Any) -> str:
-    """The side of the picture the patient's right is on, by PatientOrientation (direction of rows, of columns)."""
+def _directions(dataset: Any) -> tuple[str, str]:
+    """What rows and columns run towards by PatientOrientation: "L", "R", "A", "P", "H", "F", or "" when not stated."""
     orientation = dataset.get("PatientOrientation") or []
-    along_rows = str(orientation[0]).upper()[:1] if len(orientation) else ""
-    return {"L": "left", "R": "right"}.get(along_rows, "unknown")
+    along_rows, along_columns = (str(part).upper()[:1] for part in (*orientation, "", "")[:2])
+    return along_rows, along_columns
 
 
 def _read_picture(path: Path) -> Radiograph:
@@ -246,6 +269,10 @@ def _read_picture(path: Path) -> Radiograph:
                 if picture.width * picture.height > LARGEST_PIXELS:
                     raise InputError(f"{path.name} has {picture.width} x {picture.height} pixels. Reduce it first.")
                 _check_size((picture.height, picture.width), path.name)
+                notes = [f"The first of {pages} pages of the file."] if (pages := _pages(picture)) > 1 else []
+                lie = exif_lie(picture.getexif().get(EXIF_ORIENTATION, 1))
+                # Pillow inverts "white is zero" for 8 bits only.
+                dark = picture.format == "TIFF" and picture.mode not in ("1", "L") and picture.tag_v2.get(262) == 0
                 picture = ImageOps.exif_transpose(picture)
                 if picture.mode == "P":
                     picture = picture.convert("RGB")
@@ -258,23 +285,38 @@ def _read_picture(path: Path) -> Radiograph:
             raise InputError(
                 f"{path.name} is damaged or no picture ({error}). Export the radiograph again as DICOM, PNG or TIFF."
             ) from error
-    return from_array(array, None, path.stem)
+    notes += [TURNED_NOTE] if lie != PLAIN else []
+    radiograph = from_array(array, None, path.stem, notes=tuple(notes))
+    place = place_in_slicer(path, radiograph.size, lie)
+    return replace(radiograph, image=255 - radiograph.image if dark else radiograph.image, place=place)
+
+
+def _pages(picture: Any) -> int:
+    return getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
 
 
 def _read_volume(path: Path) -> Radiograph:
     from SpineMotionToolsLib.common.volumes import read_volume
 
     volume = read_volume(path)
-    if volume.array.shape[0] != 1:
+    thin = [axis for axis in range(3) if volume.array.shape[2 - axis] == 1]
+    if not thin:
         raise InputError(
             f"{path.name} is a volume of {volume.array.shape[0]} slices. "
             "Choose a radiograph, or save one frontal slice of it."
         )
-    column, row, _ = volume.spacing_mm
+    plane, lie = as_shown(volume.direction, thin[-1])
+    picture = lie.upright(volume.array)
+    row, column = (volume.spacing_mm[axis] for axis in lie.axes)
     # Files without a pixel size state 1 mm, which no radiograph of this many pixels has.
-    if row == column == 1.0 and volume.array.shape[1] > 900:
-        return from_array(volume.array, None, volume.name)
-    return from_array(volume.array, (row, column), volume.name)
+    known = not (row == column == 1.0 and len(picture) > 900)
+    notes = [TURNED_NOTE] if any(lie.flipped) else []
+    notes += [LATERAL_NOTE] if plane == SAGITTAL else []
+    notes += [DETECTOR_SPACING] if known else []
+    side = "left" if plane == FRONTAL else "unknown"
+    spacing = (row, column) if known else None
+    radiograph = from_array(picture, spacing, volume.name, patient_right_on=side, notes=tuple(notes))
+    return replace(radiograph, place=place_in_slicer(path, radiograph.size, lie))
 
 
 def _to_8_bit(array: np.ndarray, window: tuple[float, float] | None, name: str) -> np.ndarray:

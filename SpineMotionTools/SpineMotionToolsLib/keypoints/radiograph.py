@@ -36,7 +36,7 @@ class Radiograph:
     `region` (row, column, rows, columns): the part the network looks at, all of it by default. `scale`: true lengths.
     `patient_right_on` "left" (usual display), "right" or "unknown": the side of the picture the patient's right is on.
     `turned` (mirrored, upside down): how `image` was turned from the file. `notes`: sentences for the reader of a
-    result.
+    result. `place` (4, 4): from (column, row, 0, 1) before turning to LPS mm where Slicer loads the file, if known.
     """
 
     image: np.ndarray = field(repr=False)
@@ -46,6 +46,7 @@ class Radiograph:
     patient_right_on: str = "unknown"
     turned: tuple[bool, bool] = (False, False)
     notes: tuple[str, ...] = ()
+    place: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         rows, columns = self.image.shape

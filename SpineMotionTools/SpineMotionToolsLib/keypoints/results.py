@@ -24,7 +24,7 @@ class Reading:
 
     `confidence` (68,) in 0..1; `spread_px` (68, 2) standard deviation of the place (row, column); `given`: keypoints
     the user placed; `locked`, `absent`: vertebrae 0..16; `levels`: their 17 names; `region`: the part of the picture
-    looked at.
+    looked at; `place`: that of the `Radiograph`.
     """
 
     points_px: np.ndarray = field(repr=False)
@@ -43,6 +43,7 @@ class Reading:
     turned: tuple[bool, bool]
     notes: tuple[str, ...]
     provenance: Provenance
+    place: np.ndarray | None = field(default=None, repr=False)
 
     @cached_property
     def present(self) -> np.ndarray:

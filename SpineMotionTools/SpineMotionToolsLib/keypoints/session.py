@@ -238,7 +238,7 @@ class Session:
             scale=self.radiograph.scale, name=self.radiograph.name,
             patient_right_on=self.radiograph.patient_right_on,
             turned=self.radiograph.turned, notes=(*self.radiograph.notes, *self._remarks(state)),
-            provenance=self.provenance,
+            provenance=self.provenance, place=self.radiograph.place,
         )  # fmt: skip
 
     # --- history on disk ---

@@ -15,21 +15,15 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.keypoints.inputs import DETECTOR_SPACING, PICTURE_SUFFIXES, from_array, turned
+from SpineMotionToolsLib.keypoints.placement import FRONTAL, LATERAL_NOTE, SAGITTAL, as_shown
 from SpineMotionToolsLib.keypoints.radiograph import Radiograph, in_source
 from SpineMotionToolsLib.scene import nodes
 
-LATERAL_NOTE = "The volume lies in a sagittal plane, as a lateral view does; the networks read frontal views only."
 SHEARED_NOTE = "The volume's transform shears it; angles and lengths are those of the picture without the transform."
 INVERTED_GRAY = "vtkMRMLColorTableNodeInvertedGrey"  # Slicer's display of MONOCHROME1 files
 RIGHT_ANGLE_TOLERANCE = 0.02  # cosine
 PATIENT_RIGHT = "PatientRightOn"
 """Attribute of a volume whose file told on which side of its picture the patient's right is: "left" or "right"."""
-SAGITTAL, FRONTAL, AXIAL = range(3)
-VIEW_AXES = {  # downwards and to the right in Slicer's views of each plane, RAS
-    SAGITTAL: (np.array((0, 0, -1)), np.array((0, -1, 0))),
-    FRONTAL: (np.array((0, 0, -1)), np.array((-1, 0, 0))),
-    AXIAL: (np.array((0, -1, 0)), np.array((-1, 0, 0))),
-}
 
 
 @dataclass(frozen=True)
@@ -149,11 +143,8 @@ def find_picture(volume_node, options: PictureOptions = PictureOptions(), region
     thin = np.flatnonzero(size_ijk == 1)
     flat = len(thin) > 0 or options.frames  # a picture of its own, not a slice of a body
     across = int(thin[-1]) if len(thin) else 2 if options.frames else int(np.argmax(np.abs(directions[1])))
-    plane = int(np.argmax(np.abs(directions[:, across])))
-    down_to, right_to = VIEW_AXES[plane]
-    down, right = (axis for axis in range(3) if axis != across)
-    if abs(directions[:, down] @ down_to) < abs(directions[:, right] @ down_to):
-        down, right = right, down
+    plane, lie = as_shown(directions, across)
+    down, right = lie.axes
     notes = [*options.remarks, *([LATERAL_NOTE] if plane == SAGITTAL else [])]
     spacing = np.linalg.norm(steps[:, [down, right]], axis=0)
     if abs(directions[:, down] @ directions[:, right]) > RIGHT_ANGLE_TOLERANCE:
@@ -167,7 +158,7 @@ def find_picture(volume_node, options: PictureOptions = PictureOptions(), region
     slices = int(size_ijk[across])
     picture = Picture(
         axes=(down, right, across),
-        flipped=(bool(directions[:, down] @ down_to < 0), bool(directions[:, right] @ right_to < 0)),
+        flipped=lie.flipped,
         index=slices // 2 if options.slice_index is None else min(max(0, options.slice_index), slices - 1),
         size=(int(size_ijk[down]), int(size_ijk[right])),
         slices=slices,
