@@ -268,6 +268,12 @@ def test_an_evaluation_of_nothing_is_told(wrong, capsys):
         run("evaluate", *wrong, "--threads", 1)
 
 
+def test_training_of_nothing_is_told(tmp_path):
+    for count in (["--steps", "0"], ["--epochs", "-1"]):
+        with pytest.raises(InputError, match="nothing to train"):
+            run("train", "starter", "--work", tmp_path, *count)
+
+
 def test_training_a_published_network_needs_the_data_set(tmp_path):
     with pytest.raises(InputError, match="--aasce"):
         run("train", "project-v2", "--work", tmp_path)

@@ -71,6 +71,27 @@ def test_label_files_of_both_systems_return(dataset, tmp_path):
     assert np.allclose(np.array(stored["points_512"])[:, 1], training[0].corners[:, 0] * 512)
 
 
+@pytest.mark.parametrize(("change", "value"), [(np.multiply, 1000.0), (np.multiply, np.nan)])
+def test_labels_in_pixels_and_missing_ones_are_refused(dataset, change, value):
+    """Training would end with useless weights, and an evaluation with absurd errors."""
+    table = dataset / "labels" / "test" / "landmarks.csv"
+    labels = np.loadtxt(table, delimiter=",", ndmin=2)
+    labels[0] = change(labels[0], value)
+    np.savetxt(table, labels, delimiter=",")
+    with pytest.raises(InputError, match="shares of its size"):
+        aasce.read_dataset(dataset)
+
+
+def test_damaged_files_of_a_data_set_are_sentences(dataset):
+    label = next((dataset / "labels" / "training").glob("*.mat"))
+    label.write_bytes(b"")
+    with pytest.raises(InputError, match="missing or damaged"):
+        aasce.read_dataset(dataset, "mat")
+    next((dataset / "data" / "test").glob("*.jpg")).write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"is damaged\. Get the data set again"):
+        aasce.read_dataset(dataset)
+
+
 def test_damaged_data_sets_are_refused(dataset, tmp_path):
     with pytest.raises(InputError, match="boostnet_labeldata"):
         aasce.read_dataset(tmp_path)

@@ -20,17 +20,28 @@ from SpineMotionToolsLib.common.files import write_json
 from SpineMotionToolsLib.keypoints.preprocessing import to_network
 
 SETS = ("train", "val", "test")
+FARTHEST = 1.0  # from the middle, in picture sizes; the data set has one label a little outside its picture
 PROJECT_VALIDATION, MICCAI_VALIDATION = 64, 128
 
 
 @dataclass(frozen=True)
 class LabeledImage:
-    """One radiograph: `path`, `corners` (68, 2) = (row, column) as shares of the picture's size, `set` of SETS."""
+    """One radiograph: `path`, `corners` (68, 2) = (row, column) as shares of the picture's size, `set` of SETS.
+
+    Raises InputError for corners that are missing or far outside the picture.
+    """
 
     path: Path
     corners: np.ndarray
     size: tuple[int, int]
     set: str = "train"
+
+    def __post_init__(self) -> None:
+        if not (np.abs(self.corners - 0.5) < FARTHEST).all():  # false for what is not a number, too
+            raise InputError(
+                f"The label of {self.path.name} has corners that are missing or far outside the picture. They must be "
+                "shares of its size, 0 to 1. Correct the label, or take the picture out of the data set."
+            )
 
     @property
     def pixels(self) -> np.ndarray:
@@ -78,8 +89,11 @@ def read_dataset(folder: Path | str, source: str = "csv") -> list[LabeledImage]:
             path = pictures / picture
             if not path.is_file():
                 raise InputError(f"The picture {path} named in the labels is missing. Get the data set again.")
-            with Image.open(path) as opened:
-                size = (opened.height, opened.width)
+            try:
+                with Image.open(path) as opened:
+                    size = (opened.height, opened.width)
+            except OSError as error:
+                raise InputError(f"The picture {path} is damaged. Get the data set again.") from error
             corners = rows[picture] if rows is not None else _mat_label(labels / f"{picture}.mat") / size
             found.append(LabeledImage(path, corners, size, name))
     return found
@@ -102,10 +116,11 @@ def _csv_labels(folder: Path) -> dict[str, np.ndarray]:
 def _mat_label(path: Path) -> np.ndarray:
     """(68, 2) = (row, column) in pixels; the file stores x before y."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         points = np.asarray(loadmat(path, variable_names=["p2"])["p2"], float)
-    except (OSError, KeyError, ValueError, NotImplementedError) as error:
+    except (OSError, KeyError, TypeError, ValueError, NotImplementedError, MatReadError) as error:
         raise InputError(f"The label {path} is missing or damaged ({error}). Get the data set again.") from error
     if points.shape != (68, 2):
         raise InputError(f"The label {path} holds an array of shape {points.shape} instead of 68 points.")
@@ -116,7 +131,10 @@ def with_validation(images: list[LabeledImage], count: int = PROJECT_VALIDATION,
     """The same images with `count` training images moved to the set "val", drawn once by `seed`."""
     training = [n for n, image in enumerate(images) if image.set == "train"]
     if count >= len(training):
-        raise InputError(f"{count} validation images cannot be drawn from {len(training)} training images.")
+        raise InputError(
+            f"{count} validation images cannot be drawn from {len(training)} training images. "
+            "Give a data set with more labeled radiographs."
+        )
     drawn = set(np.random.default_rng(seed).choice(training, count, replace=False).tolist())
     return [replace(image, set="val") if n in drawn else image for n, image in enumerate(images)]
 

@@ -187,6 +187,8 @@ def _add_train(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    if any(count is not None and count < 1 for count in (options.epochs, options.steps)):
+        raise InputError("There is nothing to train. Give --epochs and --steps 1 or more.")
     if options.recipe == "starter":
         from SpineMotionToolsLib.keypoints import starter_training
 
