@@ -613,6 +613,30 @@ def test_session_survives_saving_and_loading(host, session, view, app, tmp_path)
     assert loaded.reading.given == ()
 
 
+def test_what_only_the_file_told_is_saved_with_the_scene(host, volume, monkeypatch, tmp_path):
+    """A print resolution does not become a pixel size, and the side stays, where neither file nor database is there."""
+    import slicer
+
+    class Database:
+        def instanceValue(self, instance, tag):
+            return {"0020,0020": "L\\F", "0018,5101": "LL"}.get(tag, "")
+
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    volume.SetSpacing(0.0847, 0.0847, 1.0)
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(tmp_path / "scan.jpg"))
+    volume.SetAndObserveStorageNodeID(storage.GetID())
+    apply(host)
+    path = host.save_scene(tmp_path / "scene.mrb")
+    host.close_scene()
+    monkeypatch.setattr(slicer, "dicomDatabase", None)
+    host.load_scene(path)
+    reading = host.widget.session().reading
+    assert (reading.scale.unit, reading.patient_right_on) == ("px", "left")
+    assert any("lateral view" in note for note in reading.notes)
+
+
 def test_history_of_another_picture_is_not_resumed(host, session, volume, tmp_path):
     import slicer.util
 

@@ -138,7 +138,9 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
 
     def _begin(self, volumeNode, picture, answer):
         from SpineMotionToolsLib.scene.keypoints import KeypointNodes
+        from SpineMotionToolsLib.scene.keypoints_picture import keep_file_facts
 
+        keep_file_facts(volumeNode, *self._dicomFacts(volumeNode))
         previous = self._sessions.pop(volumeNode.GetID(), None)
         if previous is not None:
             previous.close()
@@ -211,21 +213,21 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
     def _dicomFacts(self, volumeNode):
         """(side the patient's right is on or None, remarks) by the DICOM file a volume came from."""
         from SpineMotionToolsLib.keypoints.inputs import HEAD_DOWN, LATERAL_FILE
-        from SpineMotionToolsLib.scene.keypoints_picture import PATIENT_RIGHT
+        from SpineMotionToolsLib.scene.keypoints_picture import FILE_REMARKS, PATIENT_RIGHT
         from SpineMotionToolsLib.scene.nodes import attribute
 
-        kept = attribute(volumeNode, PATIENT_RIGHT) if volumeNode is not None else None
+        if volumeNode is None:
+            return None, ()
+        kept, remarks = attribute(volumeNode, PATIENT_RIGHT), attribute(volumeNode, FILE_REMARKS, ())
         database = getattr(slicer, "dicomDatabase", None)
-        instances = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split() if volumeNode is not None else []
+        instances = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
         if database is None or not instances:
-            return kept, ()
+            return kept, tuple(remarks)
         orientation = (database.instanceValue(instances[0], PATIENT_ORIENTATION) or "").upper()
         position = (database.instanceValue(instances[0], VIEW_POSITION) or "").upper()
-        remarks = []
-        if any(word in position for word in ("LL", "RL", "LATERAL")) or orientation.startswith(("A", "P")):
-            remarks.append(LATERAL_FILE)
-        if orientation.partition("\\")[2].startswith("H"):
-            remarks.append(HEAD_DOWN)
+        lateral = any(word in position for word in ("LL", "RL", "LATERAL")) or orientation.startswith(("A", "P"))
+        said = {LATERAL_FILE: lateral, HEAD_DOWN: orientation.partition("\\")[2].startswith("H")}
+        remarks = dict.fromkeys((*remarks, *(remark for remark, holds in said.items() if holds)))
         return {"L": "left", "R": "right"}.get(orientation[:1], kept), tuple(remarks)
 
     # -- slice views ----------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ INVERTED_GRAY = "vtkMRMLColorTableNodeInvertedGrey"  # Slicer's display of MONOC
 RIGHT_ANGLE_TOLERANCE = 0.02  # cosine
 PATIENT_RIGHT = "PatientRightOn"
 """Attribute of a volume whose file told on which side of its picture the patient's right is: "left" or "right"."""
+FILE_REMARKS, PICTURE_FILE = "FileRemarks", "PictureFile"
+"""Attributes of a volume: sentences about its file; that it came from a picture file such as PNG."""
 
 
 @dataclass(frozen=True)
@@ -197,9 +199,21 @@ def _side_before_turning(options: PictureOptions, found: str) -> str:
 
 def _states_pixel_size(volume_node, spacing_mm: np.ndarray) -> bool:
     """Whether a picture's spacing is more than the 1 mm that readers put where a file has none."""
+    return not _from_picture_file(volume_node) and not np.allclose(spacing_mm, 1.0, rtol=1e-6)
+
+
+def _from_picture_file(volume_node) -> bool:
     storage = volume_node.GetStorageNode()
     name = (storage.GetFileName() or "").lower() if storage is not None else ""
-    return not name.endswith(PICTURE_SUFFIXES) and not np.allclose(spacing_mm, 1.0, rtol=1e-6)
+    return name.endswith(PICTURE_SUFFIXES) or bool(nodes.attribute(volume_node, PICTURE_FILE))
+
+
+def keep_file_facts(volume_node, patient_right_on: str | None, remarks: tuple[str, ...]) -> None:
+    """Note on a volume what only its file tells: a saved scene has another file, and may be opened elsewhere."""
+    facts = {PATIENT_RIGHT: patient_right_on, FILE_REMARKS: remarks, PICTURE_FILE: _from_picture_file(volume_node)}
+    for name, fact in facts.items():
+        if fact:
+            nodes.set_attribute(volume_node, name, fact)
 
 
 def _shown_inverted(volume_node) -> bool:
