@@ -49,6 +49,16 @@ def test_the_convex_side_is_where_the_spine_bulges():
     assert curves.main_curve(mirrored).convex_to != side
 
 
+@pytest.mark.parametrize("seed", [0, 9, 287])
+def test_a_small_curve_on_the_flank_of_a_large_one_bends_the_other_way(seed):
+    """Its vertebrae hardly leave the line between its ends; the side is where the endplates' lines do not meet."""
+    from SpineMotionToolsLib.phantoms.spine_shape import load_model
+
+    found = curves.find_curves(1000 * load_model().sample(np.random.default_rng(seed)).corners)
+    assert len(found) > 1
+    assert all(above.convex_to != below.convex_to for above, below in zip(found, found[1:]))
+
+
 def test_every_curve_of_an_s_shaped_spine_is_found():
     tilts = np.interp(np.arange(17), [0, 4, 9, 14, 16], [-8, 22, -25, 15, 5])
     found = curves.find_curves(from_tilts(tilts))

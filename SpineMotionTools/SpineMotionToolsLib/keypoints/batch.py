@@ -31,7 +31,7 @@ def expand(images: list[Path]) -> list[Path]:
             found.append(path)
     if not found:
         raise InputError(f"No radiographs were found. Give files that end in {', '.join(SUFFIXES)}, or their folder.")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _is_image(path: Path) -> bool:

@@ -173,7 +173,14 @@ def measure_vertebrae(
 
 
 def _apex(corners: np.ndarray, kept: np.ndarray, i: int, j: int, levels: Sequence[str]) -> tuple[str, str, str]:
-    """(vertebra or disc farthest from the line between the end vertebrae's centers, convex side, region)."""
+    """(vertebra or disc farthest from the line between the end vertebrae's centers on the convex side, that side,
+    region).
+
+    The side is that of the angle itself: away from where the lines along its endplates meet. A short curve on the
+    flank of a larger one may lie on the other side of its line.
+    """
+    upper, lower = endplate_tilts(corners)
+    side = "right" if (lower[j] - upper[i] + 180) % 360 > 180 else "left"
     quads = corners.reshape(17, 4, 2)
     start, end = quads[i].mean(0), quads[j].mean(0)
     places: list[tuple[str, np.ndarray]] = []
@@ -185,8 +192,9 @@ def _apex(corners: np.ndarray, kept: np.ndarray, i: int, j: int, levels: Sequenc
             places.append((f"{levels[v]}-{levels[below]}", disc))
     along = (end - start) / max(np.linalg.norm(end - start), 1e-9)
     offsets = [float((point - start)[1] * along[0] - (point - start)[0] * along[1]) for _, point in places]
-    k = int(np.argmax(np.abs(offsets)))
-    return places[k][0], "right" if offsets[k] > 0 else "left", region_of(places[k][0])
+    bulge = np.array(offsets[1:-1]) * (1 if side == "right" else -1)
+    apex = places[1 + int(np.argmax(bulge))][0]
+    return apex, side, region_of(apex)
 
 
 def region_of(apex: str) -> str:
