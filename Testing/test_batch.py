@@ -302,7 +302,8 @@ def test_scenes_of_motion_and_keypoints_open_as_the_modules_own(tmp_path, open_m
     shutil.copy(AIM, tmp_path / "motion" / "scan.AIM")
     shape = load_model().sample(np.random.default_rng(5), 0.9)
     picture = radiograph_phantom(shape, 5, (600, round(600 * shape.aspect)), implants=False).image
-    write_radiograph(tmp_path / "keypoints" / "spine.dcm", picture)
+    wide = np.pad(picture, ((0, 0), (150, 250)))
+    write_radiograph(tmp_path / "keypoints" / "spine.dcm", wide, PixelSpacing=[0.4, 0.4])
     rows = {}
     for task, options in (("motion", {"stack_height": 4}), ("keypoints", {})):
         out = tmp_path / f"{task} out"
@@ -320,6 +321,10 @@ def test_scenes_of_motion_and_keypoints_open_as_the_modules_own(tmp_path, open_m
     assert f"{rows['keypoints'].values['largest_cobb_deg']:.0f}°" in hosts["keypoints"].ui.curveLabel.text
     assert "another picture" not in hosts["keypoints"].ui.pictureLabel.text
     assert "patient's right is on the picture's left" in hosts["keypoints"].ui.pictureLabel.text  # told by the file
+    warnings = " ".join(hosts["keypoints"].widget.session().reading.warnings)
+    assert "Lengths were calibrated by the device" in warnings
+    assert "chosen automatically" in warnings
+    assert "measured at the detector" not in warnings
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(slicer.util.getNode("scan")))
     assert hierarchy.GetItemName(folder) == "scan"

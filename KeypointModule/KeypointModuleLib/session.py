@@ -364,6 +364,8 @@ class InteractiveSession(VTKObservationMixin):
 
     def restate(self, picture):
         """Take over what is now known about the picture (pixel size, side); False when its pixels are others."""
+        if picture.region is None:  # no box is chosen now: the corners stay those of the part they were found in
+            picture = replace(picture, region=self.picture.region)
         known = ("spacing_mm", "patient_right_on", "notes")
         if replace(self.picture, **{name: getattr(picture, name) for name in known}) != picture:
             return False

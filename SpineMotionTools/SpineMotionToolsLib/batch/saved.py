@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +37,15 @@ def spine(folder: Path) -> Spine:
 def keypoint_session(name: str, source: Path, folder: Path, options: Mapping[str, Any]) -> Session:
     """The session with its radiograph, read again from `source` with the batch's options."""
     from SpineMotionToolsLib.keypoints.inputs import read_radiograph
+    from SpineMotionToolsLib.keypoints.pipeline import REGION_FOUND
     from SpineMotionToolsLib.keypoints.session import Session
 
     turns = {turn: bool(options.get(turn)) for turn in ("mirrored", "upside_down", "inverted")}
-    return Session.from_json(read_json(folder / f"{safe_name(name)}-session.json"), read_radiograph(source, **turns))
+    radiograph = read_radiograph(source, **turns)
+    session = Session.from_json(read_json(folder / f"{safe_name(name)}-session.json"), radiograph)
+    if session.radiograph.region != radiograph.region:
+        session.radiograph = replace(session.radiograph, notes=(*radiograph.notes, REGION_FOUND))
+    return session
 
 
 def gait_result(source: Path, folder: Path) -> GaitResult:

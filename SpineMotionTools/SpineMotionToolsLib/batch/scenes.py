@@ -61,9 +61,9 @@ def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mappi
     import numpy as np
 
     from SpineMotionToolsLib.common.volumes import Volume
-    from SpineMotionToolsLib.scene import nodes, spinenet
+    from SpineMotionToolsLib.scene import spinenet
     from SpineMotionToolsLib.scene.keypoints import KeypointNodes
-    from SpineMotionToolsLib.scene.keypoints_picture import PATIENT_RIGHT, PictureOptions, find_picture
+    from SpineMotionToolsLib.scene.keypoints_picture import PictureOptions, find_picture, keep_file_facts
 
     session = saved.keypoint_session(name, source, folder, options)
     reading = session.reading
@@ -71,8 +71,7 @@ def _keypoints(scene: Any, name: str, source: Path, folder: Path, options: Mappi
     # As Slicer shows a file without a position in the patient: first row on top, the patient's right on the left.
     matrix = np.diag([-column, -row, 1.0, 1.0])
     volume = spinenet.add_scan(scene, Volume(session.radiograph.image[np.newaxis], matrix, name))
-    if reading.patient_right_on in ("left", "right"):  # the file told; where the scene is opened it may not be there
-        nodes.set_attribute(volume, PATIENT_RIGHT, reading.patient_right_on)
+    keep_file_facts(volume, reading.patient_right_on, session.radiograph.notes)
     if not any(reading.turned):
         _refer_to_images(volume, "keypoints", source, options)
     known = PictureOptions(

@@ -36,6 +36,7 @@ COLOR_DIFFERENCE = 12  # between channels, of 255: JPEG compression alone makes 
 NO_SPACING = "The file states no pixel size, so lengths are in pixels and pixels are taken to be square."
 LATERAL_FILE = "The file says that this is a lateral view; the networks read frontal views only."
 HEAD_DOWN = "The file says that the head is at the bottom. Turn the picture by 180 degrees before reading."
+CALIBRATED = "Lengths were calibrated"
 DETECTOR_SPACING = (
     "Lengths are measured at the detector; in the patient they are about 5 to 25 % shorter. Angles are not affected."
 )
@@ -228,7 +229,7 @@ def _dicom_spacing(dataset: Any) -> tuple[tuple[float, float] | None, str]:
         how = {"GEOMETRY": "from the geometry of the exposure", "FIDUCIAL": "with an object of known size"}
         return (
             plain,
-            f"Lengths were calibrated {how.get(kind, 'by the device')}; they hold in the plane of calibration.",
+            f"{CALIBRATED} {how.get(kind, 'by the device')}; they hold in the plane of calibration.",
         )
     detector = detector or _pair(dataset.get("NominalScannedPixelSpacing"))  # of a film
     if plain or detector:

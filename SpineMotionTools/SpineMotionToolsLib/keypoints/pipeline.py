@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from SpineMotionToolsLib.keypoints.prediction import Predictor
     from SpineMotionToolsLib.keypoints.results import Reading
 
+REGION_FOUND = (
+    "The network looked at a part of the picture that was chosen automatically. Check that it holds T1 to L5."
+)
 REGION_HEIGHTS = (1.0, 0.8, 0.6, 0.45)
 REGION_STEP = 0.16  # of the picture's height, between candidates
 REGION_STEP_ACROSS = 0.4  # of the candidate's width
@@ -102,8 +105,7 @@ def find_region(radiograph: Radiograph, engine: Engine | None = None, progress: 
     best = max(candidates, key=lambda candidate: candidate[0])[1]
     if best is radiograph:
         return radiograph
-    note = "The network looked at a part of the picture that was chosen automatically. Check that it holds T1 to L5."
-    return replace(best, notes=(*best.notes, note))
+    return replace(best, notes=(*best.notes, REGION_FOUND))
 
 
 def _sureness(radiograph: Radiograph, predictor: Predictor) -> float:

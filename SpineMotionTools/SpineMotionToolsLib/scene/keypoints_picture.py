@@ -14,11 +14,19 @@ import numpy as np
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.keypoints.inputs import DETECTOR_SPACING, PICTURE_SUFFIXES, from_array, turned
+from SpineMotionToolsLib.keypoints.inputs import (
+    CALIBRATED,
+    DETECTOR_SPACING,
+    NO_SPACING,
+    PICTURE_SUFFIXES,
+    from_array,
+    turned,
+)
 from SpineMotionToolsLib.keypoints.placement import FRONTAL, LATERAL_NOTE, SAGITTAL, as_shown
 from SpineMotionToolsLib.keypoints.radiograph import Radiograph, in_source
 from SpineMotionToolsLib.scene import nodes
 
+FOUND_ANYWAY = (NO_SPACING, DETECTOR_SPACING, LATERAL_NOTE)  # sentences that follow from the volume itself
 SHEARED_NOTE = "The volume's transform shears it; angles and lengths are those of the picture without the transform."
 INVERTED_GRAY = "vtkMRMLColorTableNodeInvertedGrey"  # Slicer's display of MONOCHROME1 files
 RIGHT_ANGLE_TOLERANCE = 0.02  # cosine
@@ -155,7 +163,7 @@ def find_picture(volume_node, options: PictureOptions = PictureOptions(), region
     known = options.pixel_size_known
     if known is None:
         known = not flat or _states_pixel_size(volume_node, spacing)
-    if known and flat:
+    if known and flat and not any(remark.startswith(CALIBRATED) for remark in options.remarks):
         notes.append(DETECTOR_SPACING)
     slices = int(size_ijk[across])
     picture = Picture(
@@ -210,7 +218,9 @@ def _from_picture_file(volume_node) -> bool:
 
 def keep_file_facts(volume_node, patient_right_on: str | None, remarks: tuple[str, ...]) -> None:
     """Note on a volume what only its file tells: a saved scene has another file, and may be opened elsewhere."""
-    facts = {PATIENT_RIGHT: patient_right_on, FILE_REMARKS: remarks, PICTURE_FILE: _from_picture_file(volume_node)}
+    remarks = tuple(remark for remark in remarks if remark not in FOUND_ANYWAY)
+    side = patient_right_on if patient_right_on in ("left", "right") else None
+    facts = {PATIENT_RIGHT: side, FILE_REMARKS: remarks, PICTURE_FILE: _from_picture_file(volume_node)}
     for name, fact in facts.items():
         if fact:
             nodes.set_attribute(volume_node, name, fact)
