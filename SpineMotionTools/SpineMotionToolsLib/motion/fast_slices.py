@@ -69,6 +69,8 @@ class SlicePreparer:
         self._planes: dict[int, _Plane] = {}
         self.replaced = 0
         """Voxels that were NaN or infinite."""
+        self.constant: set[int] = set()
+        """Slices read so far that hold one value only."""
 
     def images(self, indices: Sequence[int]) -> np.ndarray:
         """Network inputs (n, 512, 512) uint8, rows along X. Voxels are read in order, slices computed in threads."""
@@ -105,6 +107,8 @@ class SlicePreparer:
         low, high = values.min(), values.max()
         if max(abs(float(low)), abs(float(high))) > 1e30:
             raise InputError(f"Slice {z} has values beyond any unit ({low:g} to {high:g}). Check the scan's file.")
+        if low == high:
+            self.constant.add(z)
         fast = values.astype(np.float32, copy=False)
         if values.dtype.kind == "i" and low < -np.iinfo(values.dtype).max:
             fast = np.maximum(fast, -np.float32(np.iinfo(values.dtype).max))  # as the exact path clamps it to -1

@@ -269,7 +269,8 @@ def score_slices(
     progress(0, len(indices), "reading")
     for batch, images in zip(batches, ahead(preparer.images, batches)):
         parts.append(scorer.score(images))
-        constant += [z for z, image in zip(batch, images) if image.min() == image.max()]
+        # Padding hides that a slice is constant in its image.
+        constant += [z for z, image in zip(batch, images) if z in preparer.constant or image.min() == image.max()]
         done += len(batch)
         progress(done, len(indices), f"slice {batch[-1] + 1} of {scan.depth}")
     probabilities = np.concatenate(parts, axis=1)
