@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -220,6 +221,24 @@ def test_clear_is_soft_and_can_be_undone(tmp_path):
     assert session.undo("s2").my_grade == 3
 
 
+def test_clear_takes_back_every_reviewers_grades(tmp_path):
+    """Also those that a later reviewer's replaced in the table, and those of stacks; each reviewer's can be undone."""
+    anna, bert = open_session(tmp_path), ReviewSession(tmp_path, "Bert")
+    anna.grade(3, scan_id="s2")
+    anna.grade(5, scan_id="s2", stack=1)
+    bert.grade(4, scan_id="s2")
+    assert bert.clear(reviewer="Anna") == 2
+    item = bert.item("s2")
+    assert (item.reviewers, item.final_grade) == ({"Bert": 4}, 4)
+    assert ReviewSession(tmp_path, "Anna").item("s2").my_stack_grades == {}
+    assert ReviewSession(tmp_path, "Anna").history("s2")[-1].note == "stack=1;grade=5"
+    assert ReviewSession(tmp_path, "Anna").undo("s2").reviewers == {"Anna": 3, "Bert": 4}
+    again = ReviewSession(tmp_path)
+    assert again.clear() == 2
+    assert again.item("s2").reviewers == {}
+    assert published_replay(audit_of(again, "s2"), again._scans["s2"].review) == {}
+
+
 def test_stack_grades_and_notes_are_kept(tmp_path):
     session = open_session(tmp_path)
     session.select("s2")
@@ -228,6 +247,9 @@ def test_stack_grades_and_notes_are_kept(tmp_path):
     session.grade(4, stack=2)
     assert session.current.my_stack_grades == {1: 1, 2: 4}
     assert session.current.my_grade is None
+    rows = csv.DictReader(session.export(tmp_path / "out")[1].open(encoding="utf-8"))
+    shown = {row["scan_id"]: row["reviewed_stack_grades"] for row in rows}
+    assert shown == dict.fromkeys(SCANS, "") | {"s2": "Anna: stack 1 grade 1, stack 2 grade 4"}
     assert ReviewSession(tmp_path, "Bert").item("s2").my_stack_grades == {}
     with pytest.raises(InputError, match="no stack 3"):
         session.grade(1, stack=3)
@@ -402,7 +424,7 @@ def test_the_plain_export_hides_scans_that_wait_for_a_blind_grade(tmp_path):
 def test_import_fills_only_open_scans(tmp_path):
     session = open_session(tmp_path)
     table = tmp_path / "grades.csv"
-    table.write_text("\ufeffscan_id;final_grade;reviewer\ns1;5;Dora\ns2;3;\ns4;9;Dora\nzz;1;\n", encoding="utf-8")
+    table.write_text("\ufeffscan_id;final_grade;reviewer\ns1;5;Dora\ns2;3.0;\ns4;9;Dora\nzz;1;\n", encoding="utf-8")
     counts = grade_exports.import_final_grades(tmp_path, table)
     assert counts.to_json() == {"imported": 1, "skipped_existing": 1, "missing_scan": 1}
     assert counts.invalid == ("line 4: '9' is not a grade 1 to 5",)

@@ -139,6 +139,23 @@ def read_rows(path: Path) -> list[Row]:
     return [{name: value for name, value in row.items() if name is not None} for row in rows]
 
 
+def read_sheet(path: Path) -> tuple[list[str], list[Row]]:
+    """Column names and rows of a table that a spreadsheet program may have saved, with commas, semicolons or tabs.
+
+    Raises InputError when the file is not a table in UTF-8, FileNotFoundError when it is absent.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8.") from error
+    delimiter = max("\t;,", key=text.partition("\n")[0].count)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
+    names = [name.strip() for name in rows.fieldnames or ()]
+    return names, [{str(name).strip(): value for name, value in row.items() if name is not None} for row in rows]
+
+
 def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter="\t")

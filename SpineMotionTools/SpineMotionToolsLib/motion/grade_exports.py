@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +9,7 @@ from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.motion.agreement import Comparison, compare
-from SpineMotionToolsLib.motion.derivatives import Row, inside, numbers, read_index, read_rows, write_rows
+from SpineMotionToolsLib.motion.derivatives import Row, inside, numbers, read_index, read_rows, read_sheet, write_rows
 from SpineMotionToolsLib.motion.members import STARTER_ID
 from SpineMotionToolsLib.motion.review_store import (
     IMPORTED,
@@ -31,7 +29,7 @@ EXPORT_COLUMNS = (
 )  # fmt: skip
 EXTRA_COLUMNS = (
     "model_id", "model_version", "starter_model", "worst_stack_grade", "share_slices_grade_4_or_5", "slices_scored",
-    "stack_grades", "notes",
+    "stack_grades", "reviewed_stack_grades", "notes",
 )  # fmt: skip
 # All that a row shows of a scan that waits for a blind grade: what it is, nothing that anybody or any network thinks of
 # it.
@@ -155,6 +153,10 @@ def _extras(scan: ReviewedScan) -> dict[str, object]:
         "share_slices_grade_4_or_5": f"{sum(g >= 4 for g in slices) / len(slices):.3f}" if slices else "",
         "slices_scored": len(slices) or "",
         "stack_grades": "|".join(str(int(grade)) for grade in stacks),
+        "reviewed_stack_grades": "|".join(
+            f"{name}: " + ", ".join(f"stack {stack} grade {grade}" for stack, grade in sorted(given.items()))
+            for name, given in sorted(scan.stack_grades.items())
+        ),
         "notes": scan.note,
     }
 
@@ -246,17 +248,10 @@ def import_final_grades(root: Path, table: Path, model_id: str | None = None, cl
 def _grades_in(table: Path) -> list[tuple[str, str, str]]:
     """(scan_id, grade text, reviewer) of every row."""
     try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{table} cannot be read as a table ({error}); save it as CSV in UTF-8.") from error
-    header = text.splitlines()[0] if text else ""
-    delimiter = max("\t;,", key=header.count)
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval=""))
-    names = rows[0].keys() if rows else header.split(delimiter)
+        names, rows = read_sheet(table)
+    except FileNotFoundError as error:
+        raise InputError(f"{table} does not exist. Check the name.") from error
     column = next((name for name in ("final_grade", "manual_grade") if name in names), None)
     if "scan_id" not in names or column is None:
         raise InputError(f"{table} needs the columns scan_id and final_grade (or manual_grade).")
-    return [
-        ((row["scan_id"] or "").strip(), (row[column] or "").strip(), (row.get("reviewer") or "").strip())
-        for row in rows
-    ]
+    return [(row["scan_id"].strip(), row[column].strip(), row.get("reviewer", "").strip()) for row in rows]

@@ -275,7 +275,10 @@ class ReviewSession:
         """Take grades back (all, one reviewer's, one scan's) and return how many; `undo` of a scan brings them back."""
         scans = [self._scan(scan_id)] if scan_id else list(self._scans.values())
         tables = {review_files(self.root, scan.index) for scan in scans if scan.review}
-        cleared = sum(review_store.clear(files, reviewer, scan_id, self._clock) for files in tables)
+        cleared = 0
+        for files in tables:
+            cleared += review_store.clear_others(files, reviewer, scan_id, self._clock)
+            cleared += review_store.clear(files, reviewer, scan_id, self._clock)
         for scan in scans:
             self._reload(scan.index["scan_id"])
         return cleared
@@ -370,6 +373,8 @@ def _history_entry(row: dict[str, str]) -> HistoryEntry:
     note = row["notes"]
     if row["event"] == review_store.CLEARED:
         action, note = ("undone", "") if note == review_store.UNDONE else ("cleared", note)
+    elif row["event"] == review_store.STACK_CLEARED:
+        action = "cleared"
     else:
         action = "imported" if row["event"] == review_store.IMPORTED else "graded"
     return HistoryEntry(row["timestamp"], row["scan_id"], action, as_grade(row["manual_grade"]), row["reviewer"], note)

@@ -29,6 +29,7 @@ STACK_COLUMNS = ("scan_id", "stack", "grade", "reviewer", "reviewed_at")
 PENDING, TRAINING_PENDING, AUTO_ACCEPTED = "pending", "training_pending", "auto_accepted"
 CONFIRMED, OVERRIDE, TRAINING_COMPLETED = "manual_confirmed", "manual_override", "training_completed"
 CLEARED, IMPORTED = "clear_manual", "import_final_grade"
+STACK_CLEARED = "clear_stack"
 # Notes that mark an undo: the event taken back, and the earlier grade put in place again.
 UNDONE, PUT_BACK = "undo", "undo: earlier grade"
 
@@ -67,12 +68,12 @@ class ReviewFiles:
 
 
 def as_grade(text: object) -> int | None:
-    """A grade 1..5 from a cell, None when it is not one."""
+    """A grade 1..5 from a cell, None when it is not one; statistics programs write 3 as 3.0."""
     try:
-        grade = int(str(text).strip())
+        grade = float(str(text).strip())
     except ValueError:
         return None
-    return grade if 1 <= grade <= 5 else None
+    return int(grade) if grade in (1, 2, 3, 4, 5) else None
 
 
 def is_graded(row: Row) -> bool:
@@ -158,6 +159,30 @@ def clear(files: ReviewFiles, reviewer: str = "", scan_id: str = "", clock: Cloc
     return cleared
 
 
+def clear_others(files: ReviewFiles, reviewer: str = "", scan_id: str = "", clock: Clock = utc_now) -> int:
+    """Take back what `clear`, as published, leaves: grades that a later reviewer replaced, and grades of stacks."""
+    now, cleared = clock(), 0
+    with _locked(files):
+        audit, stacks = read_rows(files.audit), read_rows(files.stacks)
+        for row in _require_rows(files):
+            key, blank = row["scan_id"], row | {"manual_grade": "", "final_grade": ""}
+            if scan_id not in ("", key):
+                continue
+            for name in replay(audit, key)[-1][0].by_reviewer:
+                if name != row["reviewer"] and reviewer in ("", name):
+                    _log(files, now, blank, CLEARED, name)
+                    cleared += 1
+            for stack in stacks:
+                if stack["scan_id"] == key and stack["grade"] and reviewer in ("", stack["reviewer"]):
+                    note = f"stack={stack['stack']};grade={stack['grade']}"
+                    _log(files, now, blank, STACK_CLEARED, stack["reviewer"], note)
+                    stack.update(grade="", reviewed_at=now)
+                    cleared += 1
+        if stacks:
+            write_rows(files.stacks, STACK_COLUMNS, stacks)
+    return cleared
+
+
 @dataclass(frozen=True)
 class Decision:
     """A grade somebody gave: the audit row that holds it."""
@@ -188,7 +213,8 @@ def replay(audit: Sequence[Row], scan_id: str) -> list[tuple[ScanState, Row | No
             states = states[:-1] or states
         elif row["event"] == CLEARED:
             kept = {name: decision for name, decision in state.by_reviewer.items() if name != row["reviewer"]}
-            states.append((ScanState(None, kept), row))
+            current = state.current if state.current and state.current.reviewer != row["reviewer"] else None
+            states.append((ScanState(current, kept), row))
         elif grade is not None:
             decision = Decision(grade, row["reviewer"], row["timestamp"], row["event"], row["notes"])
             states.append((ScanState(decision, {**state.by_reviewer, row["reviewer"]: decision}), row))
