@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import pickle
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from SpineMotionToolsLib import cli
 from SpineMotionToolsLib.common.errors import InputError, OutputError, WeightsError
 from SpineMotionToolsLib.motion import dataset, registry, review_store, scan_headers, training_data
-from SpineMotionToolsLib.motion.batch import Choices, grade_files, unique_names
+from SpineMotionToolsLib.motion.batch import Choices, file_stamp, grade_files, unique_names
 from SpineMotionToolsLib.motion.confirm import NothingToConfirmError, confirm
 from SpineMotionToolsLib.motion.dataset import PredictOptions, explain_dataset, predict
 from SpineMotionToolsLib.motion.derivatives import (
@@ -160,6 +162,18 @@ def test_names_that_differ_in_case_are_two_subjects(tmp_path):
     assert len(discover(tmp_path).scans) == len(list(tmp_path.iterdir()))
 
 
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are always characters there")
+def test_a_name_that_is_no_text_is_skipped_with_the_next_step(tmp_path, choices):
+    """The tables could not name it, so a review could not open it again."""
+    good = write_scan(tmp_path / "SUB1_DT_T1.AIM")
+    os.link(good, os.fsencode(tmp_path) + b"/P\xe9_DT_T1.AIM")
+    found = discover(tmp_path)
+    assert [scan.path for scan in found.scans] == [good]
+    assert ["rename" in item.reason for item in found.conflicts] == [True]
+    outcomes = predict(found, results_root(tmp_path), PredictOptions(choices, pictures=False))
+    assert sorted(outcome.status for outcome in outcomes) == ["graded", "skipped"]
+
+
 def test_formats_and_single_files(tmp_path):
     touch(tmp_path, "S1_DT_T1.AIM", "S1_DT_T1.ISQ", "S2_DT_T1.isq", "v/S3_DT_T1.nii.gz")
     names = lambda found: [scan.path.name for scan in found.scans]
@@ -267,6 +281,7 @@ def test_an_interrupted_confirmation_goes_on(tmp_path):
     rows = second.run(PICTURES, path)
     assert [row.manual_grade for row in rows] == [5, 2, 1, 2]
     assert len(second.prompts) == 1
+    path.write_text(path.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8-sig")  # as Excel may save it
     again = Dialogue()
     assert again.run([PICTURES[3], *PICTURES[:3]], path) == [rows[3], *rows[:3]]
     assert again.prompts == []
@@ -434,6 +449,39 @@ def test_a_finished_scan_is_kept_until_file_or_choices_change(tmp_path, choices)
     assert statuses(choices=replace(choices, rules="legacy")) == ["graded"]
     next(out.glob("*_motion.png")).unlink()
     assert statuses(choices=replace(choices, rules="legacy")) == ["graded"], "a result without its picture is not whole"
+
+
+def test_a_report_asked_for_later_is_written_without_grading_again(tmp_path, choices):
+    scan, out = write_scan(tmp_path / "S1.AIM"), tmp_path / "out"
+    grade_files([scan], out, choices, report=False)
+    assert [each.status for each in grade_files([scan], out, choices)] == ["kept"]
+    assert "S1_report.html" in (out / "report.html").read_text(encoding="utf-8")
+    assert (out / "S1_report.html").exists()
+
+
+def test_a_dicom_folder_is_graded_again_when_a_slice_changed(tmp_path):
+    (tmp_path / "series").mkdir()
+    slices = [tmp_path / "series" / f"{number}.dcm" for number in range(3)]
+    for path in slices:
+        path.write_bytes(b"0")
+    before = file_stamp(tmp_path / "series")
+    os.utime(slices[1], ns=(0, before["modified_ns"] + 10**9))  # written in place: the folder's own time stays
+    assert file_stamp(tmp_path / "series") != before
+
+
+def test_a_summary_saved_by_a_spreadsheet_keeps_its_rows(tmp_path, choices):
+    out = tmp_path / "out"
+    grade_files([write_scan(tmp_path / "S1.AIM")], out, choices, report=False)
+    summary = out / "motion_grades.csv"
+    summary.write_text(summary.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8-sig")
+    grade_files([write_scan(tmp_path / "S2.AIM")], out, choices, report=False)
+    rows = list(csv.DictReader(summary.open(encoding="utf-8")))
+    assert [(row["scan"], row["status"]) for row in rows] == [("S1", "graded"), ("S2", "graded")]
+    for damaged, message in (("scan;file\nJürgen;x\n".encode("cp1252"), "UTF-8"), (b"a,b\n1,2\n", "no column scan")):
+        summary.write_bytes(damaged)
+        with pytest.raises(InputError, match=message):
+            grade_files([write_scan(tmp_path / "S3.AIM")], out, choices)
+        assert not (out / "S3_motion.json").exists(), "told before the long work"
 
 
 def test_unreadable_scans_are_listed_and_the_others_graded(tmp_path, choices):

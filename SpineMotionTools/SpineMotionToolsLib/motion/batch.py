@@ -17,7 +17,7 @@ from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.files import folder_lock, make_folder, safe_name, write_json
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.motion import legacy
-from SpineMotionToolsLib.motion.derivatives import result_name
+from SpineMotionToolsLib.motion.derivatives import read_sheet, result_name
 from SpineMotionToolsLib.motion.dicom import find_source, write_dicom
 from SpineMotionToolsLib.motion.discovery import scan_files
 from SpineMotionToolsLib.motion.inputs import ScanSource, open_scan
@@ -96,9 +96,14 @@ class Grader:
 
 
 def file_stamp(path: Path) -> dict[str, Any]:
-    """Path, size and time of change of a scan file."""
-    state = path.stat()
-    return {"path": str(path.resolve()), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+    """Path, size and time of change of a scan file, or of the files of a DICOM folder."""
+    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+    states = [file.stat() for file in files]
+    return {
+        "path": str(path.resolve()),
+        "bytes": sum(state.st_size for state in states),
+        "modified_ns": max((state.st_mtime_ns for state in states), default=0),
+    }
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -203,11 +208,15 @@ def grade_files(
     scans that are not DICOM are skipped. Raises InputError, WeightsError or OutputError for what concerns the whole
     run.
     """
+    from SpineMotionToolsLib.motion.report import batch_report, scan_report
+
     files, left_out = collect_files(sources)
     if not files and not left_out:
         raise InputError("No scans were given. Name AIM, ISQ or other volume files, or folders that hold them.")
     grader = Grader(choices)
     make_folder(out)
+    with folder_lock(out):  # a folder or a summary that cannot be used is told before the long work
+        _summary_rows(out)
 
     def of_another_file(name: str, path: Path) -> bool:
         source = read_record(out / result_name(name)).get("source", {})
@@ -219,6 +228,9 @@ def grade_files(
         record = None if force else grader.kept(record_path, path)
         if record and (out / record["picture"]).exists():
             status, result = "kept", MotionResult.from_json(record)
+            page = out / f"{name}_report.html"
+            if report and not page.exists():  # an earlier run was told to write none
+                scan_report(result, open_scan(path, like=result.scan).slice_xy).write(page)
         else:
             scan, result = grader.grade(path, name, part)
             write_scan(out, name, path, grader, scan, result, report)
@@ -235,8 +247,6 @@ def grade_files(
         note(outcome)
     outcomes = left_out + each(unique_names(files, of_another_file), work, progress, note)
     if report:
-        from SpineMotionToolsLib.motion.report import batch_report
-
         shown = _graded_in(out) + [outcome for outcome in outcomes if outcome.result is None]
         batch_report(shown, "Motion grades", linked=lambda name: f"{name}_report.html").write(out / "report.html")
     return outcomes
@@ -277,19 +287,25 @@ def write_scan(
 
 def add_to_summary(out: Path, outcome: Outcome) -> None:
     """Put one scan's row into the summary table, which other runs may be writing to, in place of its earlier row."""
-    import csv
-
     from SpineMotionToolsLib.common.tables import Column, Table
 
-    path, row = out / SUMMARY_NAME, summary_row(outcome)
+    row = summary_row(outcome)
     with folder_lock(out):
-        rows: dict[str, Mapping[str, Any]] = {}
-        if path.exists():
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = {old["scan"]: old for old in csv.DictReader(file) if "scan" in old}
+        rows: dict[str, Mapping[str, Any]] = {old["scan"]: old for old in _summary_rows(out)}
         rows[outcome.name] = row
         cells = [[each_row.get(name) for name in row] for _, each_row in sorted(rows.items())]
-        Table("motion grades", [Column(name) for name in row], cells).to_csv(path)
+        Table("motion grades", [Column(name) for name in row], cells).to_csv(out / SUMMARY_NAME)
+
+
+def _summary_rows(out: Path) -> list[dict[str, str]]:
+    """The rows of the summary, which a spreadsheet program may have saved; raises InputError for another table."""
+    try:
+        names, rows = read_sheet(out / SUMMARY_NAME)
+    except FileNotFoundError:
+        return []
+    if rows and "scan" not in names:
+        raise InputError(f"{out / SUMMARY_NAME} has no column scan; rename or remove it, then try again.")
+    return rows
 
 
 def summary_row(outcome: Outcome) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.motion.derivatives import read_sheet
 
 CSV_COLUMNS = ("filename", "manual_grade", "automatic_grade", "confidence")
 
@@ -124,14 +125,13 @@ def _earlier_rows(csv_path: Path, pictures: Sequence[str]) -> dict[tuple[str, in
     be lost.
     """
     try:
-        with csv_path.open(encoding="utf-8", newline="") as file:
-            rows = [
-                Confirmation(row["filename"], *(int(row[name]) for name in CSV_COLUMNS[1:]), asked=True)
-                for row in csv.DictReader(file)
-            ]
+        rows = [
+            Confirmation(row["filename"], *(int(row[name]) for name in CSV_COLUMNS[1:]), asked=True)
+            for row in read_sheet(csv_path)[1]
+        ]
     except FileNotFoundError:
         return {}
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (InputError, KeyError, ValueError) as error:
         raise InputError(f"{csv_path} exists and is not a table of confirmed grades; choose another name.") from error
     given = {Path(picture).stem.rsplit("_", 3)[0] for picture in pictures}
     foreign = [row.filename for row in rows if row.filename and row.filename not in given]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.files import safe_name
+from SpineMotionToolsLib.motion.derivatives import read_sheet
 from SpineMotionToolsLib.motion.scan_headers import is_derived, parse_log
 from SpineMotionToolsLib.motion.scan_names import (
     NameParts,
@@ -41,7 +42,8 @@ def scan_id(subject: str, site: str, session: str, path: str) -> str:
 
     Moving the data therefore changes the id, as in the published pipeline.
     """
-    digest = hashlib.sha1(f"{subject}|{site}|{session}|{path}".encode(), usedforsecurity=False).hexdigest()
+    text = f"{subject}|{site}|{session}|{path}".encode(errors="surrogateescape")  # names need not be UTF-8
+    digest = hashlib.sha1(text, usedforsecurity=False).hexdigest()
     return f"sub-{subject}_site-{site}_ses-{session}_{digest[:10]}"
 
 
@@ -127,7 +129,10 @@ def discover(
     candidates, left_out = [], []
     for path in (path for path in files if _has_suffix(path.name, suffixes)):
         scan, reason = _read_scan(path, root, header_first)
-        if reason:
+        if not _is_text(path):
+            reason = "the path holds bytes that are no characters; rename the file or its folder"
+            left_out.append(LeftOut(scan, reason, conflict=True))
+        elif reason:
             left_out.append(LeftOut(scan, reason))
         else:
             candidates.append(scan)
@@ -159,6 +164,14 @@ def _files_below(root: Path, exclude: Path | None) -> list[Path]:
         folders[:] = sorted(name for name in folders if here / name != exclude and not _is_results(here / name))
         found += [here / name for name in sorted(names)]
     return found
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a table in UTF-8 can hold the path."""
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_results(folder: Path) -> bool:
@@ -281,16 +294,13 @@ def read_scan_table(table: Path, root: Path) -> Discovery:
 
 def _table_rows(table: Path) -> list[dict[str, str]]:
     try:
-        text = Path(table).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{table} cannot be read as a table of scans ({error}).") from error
-    # Spreadsheet programs of many countries save CSV with semicolons.
-    header = text.splitlines()[0] if text else ""
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if ";" in header else ",", restval=""))
-    missing = [name for name in ("use", "subject", "raw_image_path") if not rows or name not in rows[0]]
+        names, rows = read_sheet(Path(table))
+    except FileNotFoundError as error:
+        raise InputError(f"{table} does not exist. Check the name.") from error
+    missing = [name for name in ("use", "subject", "raw_image_path") if name not in names]
     if missing:
         raise InputError(f"{table} has no column {', '.join(missing)}; start from `spinemotion motion discover`.")
-    return [{name: (row.get(name) or "") for name in TABLE_COLUMNS} for row in rows]
+    return [{name: row.get(name, "") for name in TABLE_COLUMNS} for row in rows]
 
 
 def _escapes(folder: str) -> bool:
