@@ -202,3 +202,34 @@ def test_the_patient_name_stays_in_the_file(tmp_path, voxels):
     assert "DOE JANE" in header.log
     scan = open_scan(header.path)
     assert "DOE" not in repr(scan.info) + repr(scan)
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are always characters there")
+def test_a_name_that_is_no_text_is_a_sentence_where_itk_reads(tmp_path, voxels):
+    """ITK would end the whole program. Scanco files are read without it."""
+    from SpineMotionToolsLib.common.volumes import write_volume
+    from SpineMotionToolsLib.motion.dicom import find_source
+
+    from Testing.dicom_samples import write_classic
+
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/by\xe9"))
+    write_volume(tmp_path / "scan.mha", Volume(voxels))
+    write_classic(folder, Volume(voxels), "CT")
+    (tmp_path / "scan.mha").rename(folder / "scan.mha")
+    for path, read in ((folder, open_scan), (folder, find_source), (folder / "scan.mha", open_scan)):
+        with pytest.raises(InputError, match="Rename the file or its folder"):
+            read(path)
+    with pytest.raises(InputError, match="Rename the file or its folder"):
+        write_volume(folder / "scan.nrrd", Volume(voxels))
+    assert open_scan(write(folder / "scan.AIM", aim_bytes(voxels))).depth == len(voxels)
+
+
+def test_a_folder_with_one_enhanced_dicom_file_is_a_scan(tmp_path, voxels, capfd):
+    from Testing.dicom_samples import write_enhanced
+
+    write_enhanced(tmp_path / "series" / "scan.dcm", Volume(voxels))
+    assert open_scan(tmp_path / "series").info.shape_xyz == voxels.shape[::-1]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no DICOM series"):
+        open_scan(tmp_path / "empty")
+    assert capfd.readouterr() == ("", "")

@@ -15,6 +15,7 @@ import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.geometry import LPS_TO_RAS
+from SpineMotionToolsLib.common.image_files import series_ids
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -104,7 +105,7 @@ def series_files(folder: Path | str) -> list[Path]:
     """The files of the one DICOM series in a folder, sorted by position; raises InputError for none or several."""
     import SimpleITK as sitk
 
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    series = series_ids(Path(folder))
     if len(series) == 1:
         return [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])]
     if series:

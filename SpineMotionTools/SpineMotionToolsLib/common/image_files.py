@@ -42,7 +42,8 @@ def read_image(path: Path, slices: Sequence[str] = ()) -> sitk.Image:
 
 
 def check_there(path: Path) -> None:
-    """Raise InputError for a file or folder that is not there or may not be read."""
+    """Raise InputError for a file or folder that is not there, may not be read, or has a name that ITK cannot open."""
+    check_text(path)
     try:
         with os.scandir(path) if path.is_dir() else path.open("rb"):
             pass
@@ -52,8 +53,32 @@ def check_there(path: Path) -> None:
         raise InputError(f"{path} does not exist. Check the name.") from error
 
 
+def check_text(path: Path) -> None:
+    """Raise InputError for a path with bytes that are no characters, as in old archives: ITK would end the program."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path} holds bytes that are no characters. Rename the file or its folder.") from error
+
+
+def series_ids(folder: Path) -> Sequence[str]:
+    """The DICOM series of a folder's files; raises InputError for a folder that cannot be opened."""
+    import SimpleITK as sitk
+
+    check_there(folder)
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # GDCM would warn of a folder without any
+    try:
+        return sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
 def check_whole(path: Path) -> None:
-    """Raise InputError for a file that may not be read, and for NIfTI and uncompressed DICOM that are cut off."""
+    """Raise InputError for a file that may not be read or whose name ITK cannot open, and for NIfTI and uncompressed
+    DICOM that are cut off.
+    """
+    check_text(path)
     try:
         with path.open("rb") as stream:
             start = stream.read(132)

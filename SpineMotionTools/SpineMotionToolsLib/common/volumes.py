@@ -13,7 +13,7 @@ import numpy as np
 from SpineMotionToolsLib.common.errors import InputError, OutputError
 from SpineMotionToolsLib.common.files import atomic_path
 from SpineMotionToolsLib.common.geometry import LPS_TO_RAS, direction_of, spacing_of
-from SpineMotionToolsLib.common.image_files import check_there, read_image
+from SpineMotionToolsLib.common.image_files import check_text, check_there, read_image, series_ids
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -69,11 +69,13 @@ def read_volume(path: Path | str) -> Volume:
 def write_volume(path: Path | str, volume: Volume) -> None:
     """Write a volume atomically; the extension chooses the format (.nrrd, .mha, .nii, .nii.gz, ...).
 
-    Raises OutputError when the place cannot be written, the format is unknown or needs two files.
+    Raises OutputError when the place cannot be written, the format is unknown or needs two files, InputError for a name
+    that is no text.
     """
     import SimpleITK as sitk
 
     path = Path(path)
+    check_text(path)
     if path.suffix.lower() in TWO_FILE_FORMATS:
         raise OutputError(f"{path.name} would need two files. Choose a name that ends in .nrrd, .mha or .nii.gz.")
     image = to_image(volume)
@@ -137,7 +139,7 @@ def to_image(volume: Volume) -> sitk.Image:
 def _read_series(folder: Path) -> sitk.Image:
     import SimpleITK as sitk
 
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    series = series_ids(folder)
     for file in () if series else folder.iterdir():
         check_there(file)
     if len(series) != 1:
@@ -146,6 +148,8 @@ def _read_series(folder: Path) -> sitk.Image:
             "Choose a folder with the files of one series."
         )
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    if len(names) == 1:  # as a list it would get a fourth axis
+        return read_image(Path(names[0]))
     image = read_image(folder, names)
     if image.HasMetaDataKey("ITK_non_uniform_sampling_deviation"):
         _check_gaps(folder, names)

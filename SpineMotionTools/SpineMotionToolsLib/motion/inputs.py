@@ -11,7 +11,7 @@ import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.geometry import LPS_TO_RAS
-from SpineMotionToolsLib.common.image_files import check_whole
+from SpineMotionToolsLib.common.image_files import check_there, check_whole
 from SpineMotionToolsLib.common.volumes import Volume, read_volume
 from SpineMotionToolsLib.motion.calibration import UNIT_LABELS, UNKNOWN, Calibration, unit_name
 from SpineMotionToolsLib.motion.limb import Box, limb_box
@@ -212,6 +212,7 @@ def _from_scanco(path: Path, masks: bool) -> _Opened:
 def _from_itk(path: Path) -> _Opened:
     import SimpleITK as sitk
 
+    check_there(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
