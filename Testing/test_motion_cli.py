@@ -245,7 +245,7 @@ def test_discover_edit_predict_review_export(run, tmp_path, weights):
     assert (tmp_path / "export" / "review_report.html").exists()
     assert run("motion", "review-undo", study, "--scan-id", scans[0], "--reviewer", "Anna")[0] == 0
     assert run("motion", "review-clear", study)[0] == 2, "clearing everything needs --yes"
-    assert run("motion", "review-clear", study, "--yes")[1].startswith("0 grades cleared")
+    assert run("motion", "review-clear", study, "--yes")[1].startswith("1 grades cleared"), "the stack's"
     status, text, _ = run("motion", "explain", study, "--weights", weights, "--scan-id", scans[1])
     assert (status, text) == (0, f"{scans[1]}: explained\n")
 

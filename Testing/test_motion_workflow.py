@@ -32,6 +32,7 @@ from SpineMotionToolsLib.motion.derivatives import (
     results_root,
 )
 from SpineMotionToolsLib.motion.discovery import discover, discover_first_format, read_scan_table, scan_files
+from SpineMotionToolsLib.motion.review import ReviewSession
 from SpineMotionToolsLib.motion.scan_names import parse_grammar, scan_stem, session_name
 from SpineMotionToolsLib.motion.training_data import place_subjects, sample_slices, slice_labels
 
@@ -629,6 +630,18 @@ def test_blind_prediction_draws_no_grades(study, choices):
     (review,) = read_rows(root / row["review_tsv"])
     assert (review["review_status"], review["final_grade"]) == ("training_pending", "")
     assert (explain_dataset(root, choices)[0]).reason == "the scan waits for its blind grade"
+
+
+def test_going_on_with_a_blind_study_keeps_it_blind(study, choices):
+    """Threshold and blind mode are the study's until something else is asked for."""
+    root, _ = run_predict(study, choices, threshold=60, blind=True)
+    write_scan(study / "SUB4_DT_T1.AIM", seed=4)
+    run_predict(study, choices)
+    reviews = [row for scan in read_index(root) for row in read_rows(root / scan["review_tsv"])]
+    assert [(row["review_status"], row["confidence_threshold"]) for row in reviews] == [("training_pending", "60")] * 3
+    assert not list(root.rglob("*_slice_profile.png"))
+    run_predict(study, choices, blind=False)
+    assert not ReviewSession(root).blind
 
 
 def test_manual_only_uses_no_network_and_keeps_earlier_grades(study, choices, monkeypatch):

@@ -313,6 +313,33 @@ def test_blind_mode_shows_no_automatic_grade(study):
     assert "Automatic grade: 4" in study.ui.reviewMessageLabel.text
 
 
+def test_opening_a_blind_study_keeps_it_blind(study, tmp_path):
+    """Another reviewer's fresh panel must not reveal what the study hides, nor send other scans to review."""
+    from SpineMotionToolsLib.motion.review import ReviewSession
+
+    node = study.widget._parameterNode
+    select(study, "s2")  # of the other folder: not looked for in this one
+    root = make_results_folder(tmp_path / "blind" / "derivatives" / "MotionScore", {"b1": (2, 90), "b2": (4, 60)})
+    ReviewSession(root, "Bert", blind=True, threshold=60)
+    node.datasetFolder = tmp_path / "blind"
+    assert (node.blindMode, node.confidenceThreshold) == (True, 60)
+    assert [row[:3] for row in queue(study)] == [["b1", "to be graded", ""], ["b2", "to be graded", ""]]
+    node.blindMode = False
+    assert not ReviewSession(root).blind, "only the box itself ends blind mode"
+
+
+def test_the_folder_is_graded_by_the_chosen_rules(study, monkeypatch):
+    from SpineMotionToolsLib.common import jobs
+
+    given = {}
+    monkeypatch.setattr(jobs, "start_job", lambda task, parameters, onProgress: given.update(parameters))
+    node = study.widget._parameterNode
+    node.rules = type(node.rules).LEGACY
+    monkeypatch.setattr(study.widget.jobs, "run", lambda button, text, start, done: start(None))
+    study.click("predictButton")
+    assert given["rules"] == "legacy"
+
+
 def test_blind_mode_hides_the_result_of_the_open_scan(host, volume):
     apply(host)
     host.widget._parameterNode.blindMode = True

@@ -97,6 +97,7 @@ class ReviewPanel:
                 "unit": node.gradingUnit.value,
                 "stack_height": node.stackHeight,
                 "incomplete": node.incompleteStack.value,
+                "rules": node.rules.value,
                 "slice_step": node.sliceStep,
                 "device": node.device.value,
                 "threshold": node.confidenceThreshold,
@@ -123,7 +124,10 @@ class ReviewPanel:
     # -- the session ----------------------------------------------------------------------------------------------
 
     def _refreshSession(self):
-        """Open the session of the chosen folder when folder, reviewer or blind mode changed."""
+        """Open the session of the chosen folder when folder, reviewer or blind mode changed.
+
+        A folder just chosen keeps its threshold and its blind mode: opening it reveals nothing.
+        """
         node = self._parameters
         if not self.folderChosen():
             self._session, self._sessionKey = None, None
@@ -136,16 +140,24 @@ class ReviewPanel:
         from SpineMotionToolsLib.motion.review import ReviewSession
 
         current = self._session.current.scan_id if self._session and self._session.current else ""
+        just = self._sessionKey is None or self._sessionKey[0] != key[0]
+        self._sessionKey = key
         try:
             self._session = ReviewSession(
-                node.datasetFolder, reviewer=key[1], blind=node.blindMode, threshold=int(node.confidenceThreshold)
+                node.datasetFolder,
+                reviewer=key[1],
+                blind=node.blindMode or (None if just else False),
+                threshold=None if just else int(node.confidenceThreshold),
             )
-            if current:
+            self._sessionKey = (*key[:2], self._session.blind)
+            with slicer.util.NodeModify(node):
+                node.blindMode = self._session.blind
+                node.confidenceThreshold = self._session.threshold
+            if any(item.scan_id == current for item in self._session.items()):  # not of another folder
                 self._session.select(current)
         except SpineMotionError as error:  # nothing graded there yet
             self._session = None
             self._ui.currentScanLabel.text = html.escape(str(error))
-        self._sessionKey = key
 
     def _followThreshold(self):
         """A moved slider counts at once; statuses on disk follow when it rests, because they may be thousands."""

@@ -61,6 +61,22 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch-size", "--slice-batch-size", type=int, metavar="N", help="slices at a time")
 
 
+def add_review_mode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--confidence-threshold",
+        "--threshold",
+        type=int,
+        metavar="PERCENT",
+        help="scans with less member agreement go to review (default: as the study was reviewed so far, else 75)",
+    )
+    parser.add_argument(
+        "--training-mode",
+        "--blind",
+        action=argparse.BooleanOptionalAction,
+        help="hide the grades until a person graded (default: as the study was reviewed so far)",
+    )
+
+
 def choices_of(options: argparse.Namespace) -> Choices:
     from SpineMotionToolsLib.common.engine import Engine
     from SpineMotionToolsLib.motion.batch import Choices

@@ -7,7 +7,7 @@ table as JSON.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from SpineMotionToolsLib.motion.derivatives import (
     write_dataset_description,
 )
 from SpineMotionToolsLib.motion.discovery import Discovery, Scan
+from SpineMotionToolsLib.motion.grade_exports import review_mode
 from SpineMotionToolsLib.motion.inputs import ScanSource, open_scan
 from SpineMotionToolsLib.motion.registry import version_text
 from SpineMotionToolsLib.motion.results import MotionResult
@@ -44,13 +45,14 @@ SUMMARY_NAME = "predict_summary.csv"
 class PredictOptions:
     """How a data set is graded and what is written.
 
-    `threshold` (percent) and `blind` start the review; `manual_only` enters scans for grading by people without any
+    `threshold` (percent) and `blind` start the review (None: as the study was reviewed so far, else 75 and not blind);
+    `manual_only` enters scans for grading by people without any
     network; `force` grades again what is there; `panels` are the preview's slices (1 to 9).
     """
 
     choices: Choices = field(default_factory=Choices)
-    threshold: int = 75
-    blind: bool = False
+    threshold: int | None = None
+    blind: bool | None = None
     manual_only: bool = False
     force: bool = False
     panels: int = 3
@@ -76,6 +78,7 @@ def predict(
     if unknown := [name for name in scan_ids if name not in scans]:
         raise InputError(f"No scan {unknown[0]!r} is in {found.root}; see `spinemotion motion discover`.")
     wanted = {name: scans[name] for name in scan_ids} or scans
+    options = _with_review_mode(options, root)
     grader = None if options.manual_only else Grader(options.choices)
     write_dataset_description(root, SpineMotionToolsLib.__version__)
 
@@ -98,6 +101,19 @@ def predict(
     outcomes += each([(name, scan.path) for name, scan in wanted.items()], work, progress, on_outcome)
     _write_summary(root, outcomes, found.root)
     return outcomes
+
+
+def _with_review_mode(options: PredictOptions, root: Path) -> PredictOptions:
+    """What is not said is taken from the study's reviews: going on with a blind study unblinds nothing."""
+    model_id = options.choices.weights.model_id
+    index = sorted(read_index(root), key=lambda row: row["model_id"] != model_id)
+    tables = (inside(root, row["review_tsv"]) for row in index if row["review_tsv"])
+    threshold, blind = review_mode(review for table in tables for review in read_rows(table))
+    return replace(
+        options,
+        threshold=next(value for value in (options.threshold, threshold, 75) if value is not None),
+        blind=bool(blind if options.blind is None else options.blind),
+    )
 
 
 def _kept_row(files: ScanFiles, source: Path, grader: Grader | None, options: PredictOptions) -> Row | None:
@@ -221,8 +237,8 @@ def predict_task(parameters: Mapping[str, Any], progress: Progress = no_progress
     )
     options = PredictOptions(
         choices,
-        threshold=int(parameters.get("threshold", PredictOptions.threshold)),
-        blind=bool(parameters.get("blind", False)),
+        threshold=int(parameters["threshold"]) if "threshold" in parameters else None,
+        blind=parameters.get("blind"),
         force=bool(parameters.get("force", False)),
     )
     outcomes = predict(found, root, options, progress=progress)

@@ -12,6 +12,7 @@ from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.motion.command_options import (
     SOME_SKIPPED,
     add_choices,
+    add_review_mode,
     choices_of,
     command,
     say_model,
@@ -97,8 +98,7 @@ def _add_predict(subparsers: argparse._SubParsersAction) -> None:
     _add_discovery(parser)
     parser.add_argument("--table", type=Path, metavar="CSV", help="an edited table of `discover`")
     parser.add_argument("--scan-id", action="append", default=[], metavar="ID", help="only this scan (may be repeated)")
-    parser.add_argument("--confidence-threshold", "--threshold", type=int, default=75, metavar="PERCENT")
-    parser.add_argument("--training-mode", "--blind", action="store_true", help="hide the grades until a person graded")
+    add_review_mode(parser)
     parser.add_argument("--manual-only", action="store_true", help="no networks: enter the scans for grading by people")
     parser.add_argument("--force", action="store_true", help="grade again what is already graded")
     parser.add_argument("--preview-panels", type=int, default=3, metavar="N", help="slices in the preview, 1 to 9")
@@ -111,7 +111,7 @@ def _predict(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.motion.derivatives import results_root
     from SpineMotionToolsLib.motion.discovery import read_scan_table
 
-    if not 0 <= options.confidence_threshold <= 100:
+    if not 0 <= (options.confidence_threshold or 0) <= 100:
         raise InputError(f"The threshold {options.confidence_threshold} is not a percentage; give 0 to 100.")
     found = read_scan_table(options.table, options.root) if options.table else _discovered(options)
     choices = choices_of(options)

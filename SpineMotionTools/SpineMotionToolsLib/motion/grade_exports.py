@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -87,6 +87,14 @@ def read_scan(root: Path, index_row: Row, read: Callable[[Path], list[Row]] = re
         if grade := as_grade(row["grade"]):
             stacks.setdefault(row["reviewer"], {})[int(row["stack"])] = grade
     return ReviewedScan(index_row, review, prediction, grades, state.current.note if state.current else "", stacks)
+
+
+def review_mode(reviews: Iterable[Row]) -> tuple[int | None, bool | None]:
+    """Threshold and blind mode that a study's reviews were last set to; None, None before its first review."""
+    reviewed = next((row for row in reviews if row), None)
+    if reviewed is None:
+        return None, None
+    return int(float(reviewed.get("confidence_threshold") or 75)), reviewed.get("training_mode") == "1"
 
 
 def consensus(grades: Sequence[int]) -> tuple[float, int]:

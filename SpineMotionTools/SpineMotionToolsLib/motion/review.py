@@ -16,7 +16,14 @@ from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.motion import review_store
 from SpineMotionToolsLib.motion.agreement import Agreement, Comparison, agreement_matrix, compare
 from SpineMotionToolsLib.motion.derivatives import find_results, inside, numbers, read_rows, result_name, utc_now
-from SpineMotionToolsLib.motion.grade_exports import ReviewedScan, collect, export_grades, read_scan, review_files
+from SpineMotionToolsLib.motion.grade_exports import (
+    ReviewedScan,
+    collect,
+    export_grades,
+    read_scan,
+    review_files,
+    review_mode,
+)
 from SpineMotionToolsLib.motion.review_store import as_grade
 
 if TYPE_CHECKING:
@@ -118,9 +125,9 @@ class ReviewSession:
         if self.model_id not in self.models:
             raise InputError(f"No results of the model {model_id!r} are here; there are: {', '.join(self.models)}.")
         self._scans = {scan.index["scan_id"]: scan for scan in scans if scan.index["model_id"] == self.model_id}
-        reviewed = next((scan.review for scan in self._scans.values() if scan.review), {})
-        self.threshold = int(float(reviewed.get("confidence_threshold") or DEFAULT_THRESHOLD))
-        self.blind = reviewed.get("training_mode") == "1"
+        found = review_mode(scan.review for scan in self._scans.values())
+        self.threshold = DEFAULT_THRESHOLD if found[0] is None else found[0]
+        self.blind = bool(found[1])
         self.configure(threshold, blind)
 
     # ----- what is to be reviewed

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from SpineMotionToolsLib.common.console import say
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.motion.command_options import add_review_mode
 
 
 def add_review_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add review-init, review-apply, review-undo, review-clear, review-import, export and agreement."""
     start = _command(subparsers, "review-init", _init, "set threshold and blind mode for scans nobody has graded yet")
-    start.add_argument("--confidence-threshold", "--threshold", type=int, default=75, metavar="PERCENT")
-    start.add_argument("--training-mode", "--blind", action="store_true", help="hide the grades until a person graded")
+    add_review_mode(start)
 
     apply = _command(subparsers, "review-apply", _apply, "record a person's grade of one scan, or of one of its stacks")
     apply.add_argument("--scan-id", required=True, metavar="ID")
