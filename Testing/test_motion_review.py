@@ -444,6 +444,25 @@ def test_import_of_a_foreign_table_names_the_columns(tmp_path):
         grade_exports.import_final_grades(tmp_path, table)
 
 
+def test_tables_that_a_spreadsheet_saved_or_damaged(tmp_path):
+    """Semicolons are read, a lost column is named, and a damaged summary is written anew."""
+    session = open_session(tmp_path)
+    session.grade(3, scan_id="s2")
+    files = ReviewFiles(session.root / "s2" / "review" / "models" / "motion-starter")
+    for path in (tmp_path / "index.tsv", files.table, files.audit):
+        path.write_text(path.read_text(encoding="utf-8").replace("\t", ";"), encoding="utf-8-sig")
+    files.json.write_text('{"cut', encoding="utf-8")
+    session = ReviewSession(tmp_path, "Bert")
+    assert session.grade(4, scan_id="s2").reviewers == {"Anna": 3, "Bert": 4}
+    assert json.loads(files.json.read_text(encoding="utf-8"))["n_scans"] == 1
+    for path, column in ((files.table, "review_status"), (tmp_path / "index.tsv", "model_id")):
+        whole = path.read_bytes()
+        path.write_bytes(whole.replace(column.encode(), b"other", 1))
+        with pytest.raises(InputError, match=f"no column {column}"):
+            ReviewSession(tmp_path, "Bert", threshold=20)
+        path.write_bytes(whole)
+
+
 # ----- agreement
 
 PAIRS = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=40)

@@ -28,6 +28,20 @@ PREDICTION_COLUMNS = (
     "stack_confidences", "slice_grades", "slice_confidences", "model_version", "predicted_at",
 )  # fmt: skip
 
+NEEDED_COLUMNS = {
+    "index.tsv": ("scan_id", "subject_id", "raw_image_path", "review_tsv", "model_id"),
+    "predictions.tsv": (
+        "scan_id", "automatic_grade", "automatic_confidence", "manual_mode", "model_id", "predicted_at",
+    ),
+    "review.tsv": (
+        "scan_id", "automatic_grade", "automatic_confidence", "manual_mode", "confidence_threshold", "manual_grade",
+        "final_grade", "review_status", "training_mode", "prediction_revealed_at", "reviewer",
+    ),
+    "review_audit.tsv": ("scan_id", "timestamp", "event", "manual_grade", "reviewer", "notes"),
+    "review_stacks.tsv": ("scan_id", "stack", "grade", "reviewer"),
+}  # fmt: skip
+"""What the tables must have to be used; a decision in a column of another name would be lost without a word."""
+
 Row = dict[str, str]
 
 
@@ -122,21 +136,17 @@ def cell(value: object) -> str:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a tab-separated table; an absent file has none.
+    """The rows of a table of the results folder, also as a spreadsheet saved it; an absent file has none.
 
-    Raises InputError when the file is not a table in UTF-8.
+    Raises InputError when the file is not such a table in UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        names, rows = read_sheet(path)
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as a table ({error}); restore it from a backup or delete it."
-        ) from error
-    # newline="" keeps line breaks inside quoted cells.
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", restval="")
-    return [{name: value for name, value in row.items() if name is not None} for row in rows]
+    if missing := [name for name in NEEDED_COLUMNS.get(path.name, ()) if rows and name not in names]:
+        raise InputError(f"{path} has no column {missing[0]}; restore it from a backup.")
+    return rows
 
 
 def read_sheet(path: Path) -> tuple[list[str], list[Row]]:
@@ -149,7 +159,10 @@ def read_sheet(path: Path) -> tuple[list[str], list[Row]]:
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8.") from error
+        raise InputError(
+            f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8 or restore it from a backup."
+        ) from error
+    # newline="" keeps line breaks inside quoted cells.
     delimiter = max("\t;,", key=text.partition("\n")[0].count)
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
     names = [name.strip() for name in rows.fieldnames or ()]

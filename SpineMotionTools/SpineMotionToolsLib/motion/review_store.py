@@ -307,7 +307,10 @@ def _replace(files: ReviewFiles, rows: list[Row], row: Row | None, now: str) -> 
     if row is not None:
         rows = merge_row(rows, row, keys=("scan_id",))
     write_rows(files.table, REVIEW_COLUMNS, rows)
-    old = json.loads(files.json.read_text(encoding="utf-8")) if files.json.exists() else {}
+    try:
+        old = json.loads(files.json.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # written anew from the tables
+        old = {}
     threshold = old.get("confidence_threshold", int(float(rows[0]["confidence_threshold"] or 75)))
     _write_summary(files, rows, now, threshold, old.get("training_mode", rows[0]["training_mode"] == "1"))
 
