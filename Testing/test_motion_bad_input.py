@@ -68,7 +68,17 @@ def test_a_mask_is_no_scan(tmp_path, code):
 
 def test_a_mask_in_disguise_is_named(voxels):
     scan = open_scan(np.where(phantom((40, 36, 4)) > 1000, 127, 0).astype(np.int16))
-    assert any("two different values only" in warning for warning in scan.warnings)
+    assert any("few different values only" in warning for warning in scan.warnings)
+    labels = open_scan((np.arange(40 * 36 * 4).reshape(40, 36, 4) % 5).astype(np.uint8))
+    assert any("few different values only" in warning for warning in labels.warnings)
+
+
+@pytest.mark.parametrize(("spacing", "warned"), [(0.0607, False), (0.082, False), (0.0, True), (0.7, True)])
+def test_voxels_of_another_kind_of_scan_are_told(tmp_path, voxels, spacing, warned):
+    """A clinical CT, or a file without a voxel size, is graded, but not silently."""
+    scan = open_scan(write(tmp_path / "scan.AIM", aim_bytes(voxels, spacing=spacing)))
+    assert any("not those of an HR-pQCT scan" in warning for warning in scan.warnings) == warned
+    assert not open_scan(voxels.transpose(2, 1, 0)).warnings, "a bare array has no voxel size"
 
 
 def test_unknown_voxel_type(tmp_path, voxels):

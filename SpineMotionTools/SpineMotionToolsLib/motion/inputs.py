@@ -21,6 +21,9 @@ from SpineMotionToolsLib.motion.scanco import looks_like_scanco, read_array, rea
 LEGACY_UNIT = "density-from-hu"
 WHOLE_BYTES = 1 << 28
 """ITK files up to this size are read at once; of larger ones, blocks of slices."""
+HRPQCT_VOXEL_MM = 0.03, 0.2
+"""Voxels of HR-pQCT scans are 0.06 to 0.1 mm; some studies resample them."""
+MASK_VALUES = 8
 
 
 @dataclass(eq=False)
@@ -115,7 +118,7 @@ def open_scan(
         opened.warnings.append(f"{why}, so the stored numbers were scored; densities or HU cannot be had.")
     if scan.any_slice_is_cheap and _seems_a_mask(opened):
         opened.warnings.append(
-            "The scan seems to be a mask: it holds two different values only. Grade the scan itself."
+            "The scan seems to be a mask: it holds few different values only. Grade the scan itself."
         )
     return opened
 
@@ -302,6 +305,13 @@ def _cautions(scan: ScanSource) -> list[str]:
         )
     elif info.format == "ISQ":
         cautions.append("The scan was scored uncropped. The framing of a scan changes its grade; crop it to the limb.")
+    placed = not np.array_equal(info.ijk_to_ras, np.eye(4))  # a bare array has no voxel size
+    if placed and not all(HRPQCT_VOXEL_MM[0] <= size <= HRPQCT_VOXEL_MM[1] for size in info.spacing_mm):
+        voxel = " x ".join(f"{size:.3g}" for size in info.spacing_mm)
+        cautions.append(
+            f"Voxels of {voxel} mm are not those of an HR-pQCT scan (about 0.06 to 0.08 mm), for which the grades are "
+            "meant. Check the scan and its voxel size."
+        )
     if depth == 1:
         cautions.append("The scan is a single slice, so its smoothing had no neighbors; grades of whole stacks differ.")
     return cautions
@@ -310,4 +320,4 @@ def _cautions(scan: ScanSource) -> list[str]:
 def _seems_a_mask(scan: ScanSource) -> bool:
     step = max(1, max(scan.info.shape_xyz[:2]) // 256)
     samples = [np.unique(scan.read_slice(z)[::step, ::step]) for z in sorted({0, scan.depth // 2, scan.depth - 1})]
-    return len(np.unique(np.concatenate(samples))) == 2
+    return 2 <= len(np.unique(np.concatenate(samples))) <= MASK_VALUES
