@@ -182,6 +182,10 @@ def test_formats_and_single_files(tmp_path):
     assert names(discover(tmp_path, ("aim", "isq"))) == ["S1_DT_T1.AIM", "S2_DT_T1.isq"]
     assert names(discover_first_format(tmp_path / "v")) == ["S3_DT_T1.nii.gz"]
     assert names(discover(tmp_path / "S1_DT_T1.AIM")) == ["S1_DT_T1.AIM"]
+    found = discover_first_format(tmp_path)
+    assert names(found) == ["S1_DT_T1.AIM"]
+    assert {item.scan.path.name for item in found.left_out} == {"S1_DT_T1.ISQ", "S2_DT_T1.isq", "S3_DT_T1.nii.gz"}
+    assert all("--formats aim,isq,volumes" in item.reason for item in found.left_out)
     assert [path.name for path in scan_files(tmp_path)] == ["S1_DT_T1.AIM", "S2_DT_T1.isq", "S3_DT_T1.nii.gz"]
     with pytest.raises(InputError, match="does not exist"):
         discover(tmp_path / "nowhere")
@@ -658,7 +662,7 @@ def test_manual_only_uses_no_network_and_keeps_earlier_grades(study, choices, mo
         assert (review["review_status"], review["final_grade"]) == ("pending", "")
 
 
-def test_explain_lies_beside_the_other_results(study, choices):
+def test_explain_lies_beside_the_other_results(study, choices, tmp_path):
     from SpineMotionToolsLib.common.volumes import read_volume
     from SpineMotionToolsLib.motion.inputs import open_scan
 
@@ -677,6 +681,13 @@ def test_explain_lies_beside_the_other_results(study, choices):
     assert next(each for each in read_index(root) if each["subject_id"] == "SUB2")["attention_map_path"] != ""
     with pytest.raises(InputError, match="there are results of: seeded"):
         explain_dataset(root, Choices())
+
+    other = Choices(registry.choose(str(write_weights(tmp_path / "other", (5,)))), stack_height=3)
+    predict(discover(study), root, PredictOptions(other, pictures=False), [row["scan_id"]])
+    explain_dataset(root, other)
+    maps = {each["model_id"]: each["attention_map_path"] for each in read_index(root) if each["attention_map_path"]}
+    assert maps["other"] == f"deep/explain/models/other/{row['scan_id']}_gradcam.mha"
+    np.testing.assert_array_equal(read_volume(root / maps["seeded"]).array, volume.array)
 
 
 def test_unknown_scan_id_and_missing_results_are_said(study, choices):

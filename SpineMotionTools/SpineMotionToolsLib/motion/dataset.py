@@ -290,8 +290,12 @@ def explain_dataset(
         result = MotionResult.from_json(record)
         scan = open_scan(path, like=result.scan)
         attention = explain(scan, grader.ensemble, result, mode, target_grade, choices.engine, part)
-        save_attention(files.attention, attention, scan)
-        update_index(root, rows[name] | {"attention_map_path": files.relative(files.attention)})
+        taken = files.relative(files.attention) in (
+            row["attention_map_path"] for row in read_index(root) if row["model_id"] != model_id
+        )
+        target = files.further_attention if taken else files.attention
+        save_attention(target, attention, scan)
+        update_index(root, rows[name] | {"attention_map_path": files.relative(target)})
         return Outcome(name, path, "explained")
 
     return each(wanted, work, progress, on_outcome)

@@ -120,6 +120,11 @@ class ScanFiles:
     def attention(self) -> Path:
         return self._in("explain", f"{self.scan_id}_gradcam.mha")
 
+    @property
+    def further_attention(self) -> Path:
+        """For the map of a model when `attention`, the published place, holds another model's."""
+        return self._in("explain", "models", self._model, self.attention.name)
+
     def relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 

@@ -143,11 +143,17 @@ def discover(
 
 
 def discover_first_format(source: Path, header_first: bool = False, exclude: Path | None = None) -> Discovery:
-    """The AIM files; where there are none, the ISQ files; where there are none either, other volumes."""
-    for name in FORMATS:
+    """The AIM files; where there are none, the ISQ files; where there are none either, other volumes.
+
+    Scans of the other formats are left out and listed, as a subject may have nothing else.
+    """
+    for number, name in enumerate(FORMATS, start=1):
         found = discover(source, [name], header_first=header_first, exclude=exclude)
         if found.scans or found.conflicts:
-            break
+            others = discover(source, list(FORMATS)[number:], header_first=header_first, exclude=exclude)
+            reason = f"the folder was read for its {name} files; to grade this too, add --formats {','.join(FORMATS)}"
+            scans = [*others.scans, *(item.scan for item in others.conflicts)]
+            return replace(found, left_out=(*found.left_out, *(LeftOut(scan, reason) for scan in scans)))
     return found
 
 
