@@ -519,6 +519,8 @@ def test_scans_of_the_same_name_do_not_overwrite_each_other(tmp_path):
     names = dict(unique_names(files, lambda name, path: name == "T"))
     assert list(names) == ["a_S", "b_S", f"{tmp_path.name}_T"]
     assert list(names.values()) == files
+    alike = dict(unique_names([tmp_path / "S.AIM", tmp_path / "s.AIM"], lambda name, path: False))
+    assert len({name.lower() for name in alike}) == 2, "Windows and macOS would write one over the other"
 
 
 def test_an_output_that_cannot_be_written_is_said(tmp_path, choices, monkeypatch):

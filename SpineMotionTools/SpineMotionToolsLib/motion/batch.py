@@ -180,16 +180,17 @@ def unique_names(files: Sequence[Path], taken: Callable[[str, Path], bool]) -> l
     `taken(name, path)` tells whether a result of another file already has the name.
     """
     short = [safe_name(legacy.scan_name(path)) for path in files]
-    names: dict[str, Path] = {}
+    lower = [name.lower() for name in short]  # the results may lie where upper and lower case are one
+    names: dict[str, tuple[str, Path]] = {}
     for name, path in zip(short, files):
         number, base = 1, name
-        if short.count(name) > 1 or taken(name, path):
+        if lower.count(name.lower()) > 1 or taken(name, path):
             base = name = safe_name(f"{path.parent.name}_{name}")
-        while name in names or taken(name, path):
+        while name.lower() in names or taken(name, path):
             number += 1
             name = f"{base}_{number}"
-        names[name] = path
-    return list(names.items())
+        names[name.lower()] = name, path
+    return list(names.values())
 
 
 def grade_files(
