@@ -313,12 +313,13 @@ def test_blind_mode_shows_no_automatic_grade(study):
     assert "Automatic grade: 4" in study.ui.reviewMessageLabel.text
 
 
-def test_opening_a_blind_study_keeps_it_blind(study, tmp_path):
+def test_opening_a_blind_study_keeps_it_blind(study, volume, tmp_path):
     """Another reviewer's fresh panel must not reveal what the study hides, nor send other scans to review."""
     from SpineMotionToolsLib.motion.review import ReviewSession
 
     node = study.widget._parameterNode
     select(study, "s2")  # of the other folder: not looked for in this one
+    study.widget.review._loadedScanID, study.widget.review._loadedVolumeID = "s2", volume.GetID()
     root = make_results_folder(tmp_path / "blind" / "derivatives" / "MotionScore", {"b1": (2, 90), "b2": (4, 60)})
     ReviewSession(root, "Bert", blind=True, threshold=60)
     node.datasetFolder = tmp_path / "blind"

@@ -149,12 +149,15 @@ class ReviewPanel:
                 blind=node.blindMode or (None if just else False),
                 threshold=None if just else int(node.confidenceThreshold),
             )
+            known = {item.scan_id for item in self._session.items()}
+            if self._loadedScanID not in known:  # it is of another folder
+                self._loadedScanID = self._loadedVolumeID = ""
+            if current in known:
+                self._session.select(current)
             self._sessionKey = (*key[:2], self._session.blind)
             with slicer.util.NodeModify(node):
                 node.blindMode = self._session.blind
                 node.confidenceThreshold = self._session.threshold
-            if any(item.scan_id == current for item in self._session.items()):  # not of another folder
-                self._session.select(current)
         except SpineMotionError as error:  # nothing graded there yet
             self._session = None
             self._ui.currentScanLabel.text = html.escape(str(error))
