@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,20 @@ def infant(host):
     """The sample infant, chosen in the panel."""
     host.click("sampleInfantButton")
     return host.widget.video()
+
+
+def test_packages_that_cannot_be_installed_are_a_sentence(host, monkeypatch):
+    import slicer.packaging
+    from MovementModuleLib import packages
+    from SpineMotionToolsLib.common.errors import DependencyError
+
+    def failed(*arguments, **options):
+        raise subprocess.CalledProcessError(1, "pip install")
+
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", failed)
+    with pytest.raises(DependencyError, match=r"av, opencv-python-headless could not be installed. Check the conn"):
+        packages.ensureVideoPackages(flow=True)
 
 
 def parameters(host):

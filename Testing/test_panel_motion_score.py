@@ -80,6 +80,21 @@ def test_grade_shows_table_plot_and_grade(host, volume):
     assert json.loads(node.gradeTable.GetAttribute("SpineMotionTools.Provenance"))["system"] == "motion"
 
 
+def test_a_scan_that_is_graded_again_while_another_is_chosen_keeps_one_set_of_nodes(host, volume, scene):
+    from SpineMotionToolsLib.scene import motion
+
+    apply(host)
+    node = host.widget._parameterNode
+    first, result = node.gradeTable, host.logic.resultOf(node)
+    other = motion.add_scan(scene, np.zeros((4, 8, 8), np.int16), np.eye(4), "Other", "native", CALIBRATION)
+    host.logic._show(node, other, result)
+    assert node.gradeTable is not first
+    tables = scene.GetNumberOfNodesByClass("vtkMRMLTableNode")
+    host.logic._show(node, volume, result)
+    assert node.gradeTable is first
+    assert scene.GetNumberOfNodesByClass("vtkMRMLTableNode") == tables
+
+
 def test_console_gives_the_same_numbers_as_the_panel(host, volume, weights):
     apply(host)
     shown = host.logic.resultOf(host.widget._parameterNode)

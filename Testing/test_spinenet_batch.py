@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,11 @@ from SpineMotionToolsLib.common.errors import Cancelled, DependencyError, InputE
 from SpineMotionToolsLib.common.files import safe_name, source_stamp, unique_names
 from SpineMotionToolsLib.common.volumes import Volume, write_volume
 from SpineMotionToolsLib.spinenet import batch, models, pipeline
+from SpineMotionToolsLib.spinenet.export import write_segmentation
 from SpineMotionToolsLib.spinenet.models import Models
 from SpineMotionToolsLib.spinenet.results import Spine
 
+from Testing.spinenet_samples import made_spine, made_volume
 from Testing.test_spinenet_pipeline import LABELS, made_scan, oracle
 
 MODELS = Models({}, "oracle")
@@ -370,3 +373,9 @@ def test_a_foreign_table_stops_nothing(tmp_path, content):
     (tmp_path / batch.SUMMARY_NAME).write_bytes(content)
     batch._add_to_summary(tmp_path / batch.SUMMARY_NAME, {"case": "new", "status": "read", "remarks": ""})
     assert "new" in table(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_segmentation_of_a_name_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(InputError, match="bytes that are no characters"):
+        write_segmentation(tmp_path / os.fsdecode(b"M\xfcller.seg.nrrd"), made_spine(made_volume()))

@@ -381,20 +381,19 @@ class InteractiveSession(VTKObservationMixin):
             return
         if node is self._volume:
             self.close()
-            self.nodes.remove_drawing()
-            self._onMessage(_("The radiograph was removed from the scene; its session ended."), False)
-            self._onChanged()
+            said = _("The radiograph was removed from the scene; its session ended.")
         elif node is self.nodes.text:
             self.close()
-            self.nodes.remove_drawing()
-            self._onMessage(_("The session was removed from the scene. Press Apply to find the corners again."), False)
-            self._onChanged()
+            said = _("The session was removed from the scene. Press Apply to find the corners again.")
         elif node is self._corners:
             self._dragged = None
             self._forgetQuestion()
-            self.nodes.remove_drawing()
-            self._onMessage(_("The corners were removed. Press Show to bring them back."), False)
-            self._onChanged()
+            said = _("The corners were removed. Press Show to bring them back.")
+        else:
+            return
+        self.nodes.remove_drawing()
+        self._onMessage(said, False)
+        self._onChanged()
 
     def _onTransform(self, caller, event):
         if self.nodes.volume is not None:

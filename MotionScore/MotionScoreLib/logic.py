@@ -146,7 +146,7 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
 
         existing = motion.MotionNodes(parameterNode.result, parameterNode.gradeTable, parameterNode.gradeChart)
         if existing.result is not None and parameterNode.inputVolume is not volumeNode:
-            existing = None  # the nodes belong to another scan: keep its grades
+            existing = motion.find_result(slicer.mrmlScene, volumeNode)  # those in use belong to another scan
         shown = motion.show_result(slicer.mrmlScene, volumeNode, result, existing)
         with slicer.util.NodeModify(parameterNode):
             parameterNode.inputVolume = volumeNode

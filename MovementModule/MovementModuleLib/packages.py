@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import subprocess
 
 from slicer.i18n import tr as _
 
@@ -24,6 +25,12 @@ def ensureVideoPackages(flow: bool = False) -> None:
         slicer.packaging.pip_ensure(requirements, requester="SpineMotionTools")
     except RuntimeError as error:  # declined
         raise DependencyError(sentence.format(names=", ".join(names))) from error
+    except subprocess.CalledProcessError as error:  # the log was shown
+        raise DependencyError(
+            _("{names} could not be installed. Check the connection and the proxy, restart Slicer, try again.").format(
+                names=", ".join(names)
+            )
+        ) from error
     importlib.invalidate_caches()
     if any(importlib.util.find_spec(name) is None for name in wanted):  # nothing is installed in Slicer's test mode
         raise DependencyError(sentence.format(names=", ".join(names)))

@@ -28,7 +28,6 @@ OWN_SCHEME = "99SMT"
 PRODUCT = "SpineMotionTools"
 MANUFACTURER = "SpineMotionTools contributors"
 ARTIFICIAL_INTELLIGENCE = Code("123110", "Artificial Intelligence", "DCM")
-DEMONSTRATION = "demonstration, no clinical meaning"
 STARTER_NOTE = "Starter model, not validated on patients."
 NOT_A_DEVICE = "Not a medical device; for research use only."
 LONGEST_TEXT = 600  # of an algorithm's parameter, which every group repeats; lists of corrections are far longer

@@ -14,7 +14,6 @@ import numpy as np
 
 import SpineMotionToolsLib
 from SpineMotionToolsLib.common.dicom_objects import (
-    DEMONSTRATION,
     MANUFACTURER,
     NOT_A_DEVICE,
     PRODUCT,
@@ -31,7 +30,7 @@ from SpineMotionToolsLib.common.dicom_objects import (
 )
 from SpineMotionToolsLib.common.dicom_source import DicomSource, Frame
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.common.provenance import Provenance
+from SpineMotionToolsLib.common.provenance import DEMONSTRATION, Provenance
 from SpineMotionToolsLib.common.spine_codes import Code
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any
 
 import SpineMotionToolsLib
 
-DEMONSTRATION = "starter model: demonstration, no clinical meaning"
+DEMONSTRATION = "demonstration, no clinical meaning"
+"""What results of starter models carry wherever they are shown."""
 
 
 @dataclass(frozen=True)

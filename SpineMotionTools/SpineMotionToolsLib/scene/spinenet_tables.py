@@ -16,8 +16,8 @@ PROBABILITY = "p "  # columns of probabilities; shown as "p" beside their grade
 
 def grades_with_probabilities(spine: Spine) -> Table:
     """One row a disc, top to bottom: every grade and beside it the probability of the class that was chosen."""
+    from SpineMotionToolsLib.common.provenance import DEMONSTRATION
     from SpineMotionToolsLib.spinenet.grades import HEADS
-    from SpineMotionToolsLib.spinenet.results import DEMONSTRATION
 
     columns = [Column("Level")]
     for head in HEADS:

@@ -23,6 +23,7 @@ from SpineMotionToolsLib.common.files import (
     write_json,
 )
 from SpineMotionToolsLib.common.progress import Progress, no_progress
+from SpineMotionToolsLib.common.provenance import DEMONSTRATION
 from SpineMotionToolsLib.common.tables import FORMULA, Column, Table
 
 from . import pipeline
@@ -32,7 +33,7 @@ from .inputs import IMAGE_SUFFIXES, read_scan
 from .models import Models, choose_models
 from .pictures import key_picture
 from .report import spine_report
-from .results import DEMONSTRATION, Spine
+from .results import Spine
 from .scans import Scan
 
 RESULT_NAME, PICTURE_NAME, REPORT_NAME = "spine.json", "key-picture.png", "report.html"
@@ -136,8 +137,7 @@ def write_case(folder: Path, spine: Spine, scan: Scan, made_from: Mapping[str, A
         tables["angles"] = spine.measurements.angle_table()
     if spine.grades_are_demonstration:  # said where the numbers stand, since a file may travel alone
         for name in ("grades", "grade-probabilities"):
-            rows = [[*row, DEMONSTRATION] for row in tables[name].rows]
-            tables[name] = Table(tables[name].name, [*tables[name].columns, Column("Note")], rows)
+            tables[name] = tables[name].with_note(DEMONSTRATION)
     for name, table in tables.items():
         with_units(table).to_csv(folder / f"{name}.csv")
     with atomic_path(folder / PICTURE_NAME) as temporary:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from SpineMotionToolsLib.common.files import atomic_path, write_json
+from SpineMotionToolsLib.common.image_files import check_text
 from SpineMotionToolsLib.common.spine_codes import DISC_COLOR, disc_code, vertebra_code, vertebra_color
 from SpineMotionToolsLib.common.volumes import Volume, to_image
 
@@ -42,9 +43,13 @@ def label_map(spine: Spine) -> tuple[np.ndarray, list[tuple[str, str]]]:
 
 
 def write_segmentation(path: Path | str, spine: Spine) -> None:
-    """Write bodies and discs as a .seg.nrrd with names, colors and SNOMED CT codes; raises OutputError."""
+    """Write bodies and discs as a .seg.nrrd with names, colors and SNOMED CT codes.
+
+    Raises OutputError when the place cannot be written, InputError for a name that is no text.
+    """
     import SimpleITK as sitk
 
+    check_text(Path(path))
     labels, names = label_map(spine)
     image = to_image(Volume(labels, spine.geometry.index_to_ras))
     for number, (name, level) in enumerate(names):

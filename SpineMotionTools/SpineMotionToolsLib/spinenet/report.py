@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from SpineMotionToolsLib.common.provenance import DEMONSTRATION
 from SpineMotionToolsLib.common.report import Report
 
 from .editing import edits_of
 from .pictures import key_picture, paramedian_slices
-from .results import DEMONSTRATION, Spine
+from .results import Spine
 from .scans import Scan
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from SpineMotionToolsLib.common.provenance import Provenance
+from SpineMotionToolsLib.common.provenance import DEMONSTRATION, Provenance
 from SpineMotionToolsLib.common.tables import Column, Table
 
 from .detection_targets import CORNER_NAMES
@@ -23,7 +23,6 @@ from .numbering import Numbering
 from .scans import ScanGeometry
 
 BORDER_MM = 2.0
-DEMONSTRATION = "demonstration, no clinical meaning"
 
 
 @dataclass(frozen=True, eq=False)
