@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,15 @@ from hypothesis import strategies as st
 from SpineMotionToolsLib.batch import run, systems
 from SpineMotionToolsLib.batch.job import BatchJob
 from SpineMotionToolsLib.batch.journal import DONE, FAILED, Journal, Row, read_journal, rows_of, summary, table_of
-from SpineMotionToolsLib.common.errors import Cancelled, InputError, OutputError, WeightsError
+from SpineMotionToolsLib.common.errors import (
+    Cancelled,
+    DependencyError,
+    InputError,
+    JobError,
+    OutputError,
+    WeightsError,
+)
+from SpineMotionToolsLib.common.files import folder_lock
 
 from Testing.packaging_lists import REPOSITORY
 
@@ -147,6 +157,80 @@ def test_an_unknown_task_is_refused(source, task):
         run.run_batch(task, source, source.parent / "out")
 
 
+@pytest.mark.parametrize("out", [".", "..", "b/../."])
+def test_results_never_go_to_the_folder_of_the_cases(source, out):
+    with pytest.raises(OutputError, match="holds the cases"):
+        run.run_batch("made", source, source / out, scenes=False)
+    with pytest.raises(InputError, match="does not exist"):
+        run.run_batch("made", source / "nothing", source.parent / "out", scenes=False)
+    assert not (source.parent / "out").exists()
+
+
+def test_an_output_folder_belongs_to_one_folder_of_cases(source):
+    """Cases of the same names would take each other's place, and the table would lose the first ones."""
+    go(source)
+    other = source.parent / "other"
+    shutil.copytree(source, other)
+    with pytest.raises(OutputError, match="holds the results of the cases in"):
+        run.run_batch("made", other, source.parent / "out", scenes=False)
+    shutil.rmtree(source)  # as after moving it: then they are the same cases
+    assert len(run.run_batch("made", other, source.parent / "out", scenes=False)) == 3
+
+
+def test_a_row_never_goes_to_another_file_of_the_same_name_size_and_time(source):
+    """Unpacked studies often agree in all three."""
+    go(source)
+    (source / "a").mkdir()
+    (source / "a" / "one.txt").write_text("earth!", encoding="utf-8")  # takes the name "one" from b/one.txt
+    stamp = (source / "b" / "one.txt").stat()
+    os.utime(source / "a" / "one.txt", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    Made.done = []
+    rows = {row.file: row.case for row in go(source)}
+    assert rows["a/one.txt"] == "one"
+    assert "one" in Made.done
+
+
+def test_two_runs_never_write_into_one_folder(source, monkeypatch):
+    monkeypatch.setattr(run, "OTHER_RUN_S", 0.05)
+    with folder_lock(source.parent / "out"), pytest.raises(OutputError, match="in use by another run"):
+        go(source)
+    assert Made.done == []
+    assert len(go(source)) == 3
+
+
+def test_a_folder_that_may_not_be_opened_is_a_failed_case(source, monkeypatch):
+    closed = source / "b"
+
+    def walk(top, onerror):
+        yield str(top), ["b"], []
+        onerror(PermissionError(13, "Permission denied", str(closed)))
+
+    monkeypatch.setattr(run.os, "walk", walk)
+    monkeypatch.setattr(Made, "find", staticmethod(lambda source: [("two", source / "two.txt")]))
+    rows = go(source)
+    assert [(row.case, row.status) for row in rows] == [("two", DONE), ("b", FAILED)]
+    assert "cannot be opened" in rows[1].error
+
+
+def test_a_case_that_fails_later_keeps_its_earlier_files_and_says_so(source):
+    go(source)
+    (source / "two.txt").write_text("bad", encoding="utf-8")
+    row = {row.case: row for row in go(source)}["two"]
+    assert (row.status, row.error) == (FAILED, f"It is bad. {run.STILL_THERE}")
+    assert (source.parent / "out" / "two" / "length.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"device": "tpu"}, "tpu"), ({"threads": 0}, "threads is 0"), ({"stack_height": 0}, "stack of 0 slices")],
+)
+def test_options_that_cannot_be_are_told_once(tmp_path, options, words):
+    pytest.importorskip("torch")
+    shutil.copy(AIM, tmp_path / "scan.AIM")
+    with pytest.raises(InputError, match=words):
+        run.run_batch("motion", tmp_path, tmp_path / "out", options)
+
+
 def test_an_empty_folder_is_told(source, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds nothing"):
@@ -234,11 +318,37 @@ def test_what_cannot_be_made_is_one_warning_and_goes_when_it_can(source, extras)
     assert wanting(source, dicom=True)["two"].warnings == ("short",)
 
 
+def test_what_is_done_anew_keeps_no_scene_or_dicom_file_of_the_result_before(source, extras):
+    for row in wanting(source, dicom=True).values():
+        (source.parent / "out" / row.case / "report.dcm").touch()
+    record = source.parent / "out" / "batch.json"
+    (source / "mine.mrb").touch()
+    text = record.read_text(encoding="utf-8").replace("two/two.mrb", "../in é/mine.mrb")  # names of others are not ours
+    record.write_text(text, encoding="utf-8")
+    (source / "two.txt").write_text("changed", encoding="utf-8")
+    (source / "one.txt").write_text("changed", encoding="utf-8")
+    go(source)
+    assert sorted(path.name for path in (source.parent / "out" / "in é_one").iterdir()) == ["length.txt"]
+    assert not (source.parent / "out" / "two" / "report.dcm").exists()
+    assert (source / "mine.mrb").exists()
+
+
+def test_dicom_results_that_need_a_package_are_refused_before_the_first_case(source, extras, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(DependencyError, match="highdicom"):
+        wanting(source, dicom=True)
+    assert Made.done == []
+
+
 def test_a_fault_in_making_the_scene_leaves_the_result(source, extras):
     extras["scene"] = AttributeError("no such node")
     row = wanting(source)["two"]
     assert (row.status, row.error) == (DONE, "")
     assert row.warnings[-1] == "No scene was saved. A fault in SpineMotionTools: AttributeError: no such node."
+    extras["dicom"] = KeyError("tag")
+    row = wanting(source, dicom=True)["two"]
+    assert (row.status, row.error) == (DONE, "")
+    assert row.warnings[-1].startswith("No DICOM results were written. A fault in SpineMotionTools: KeyError")
 
 
 def test_slicer_adds_the_scene_of_a_folder_that_is_the_case_itself(source, monkeypatch):
@@ -284,6 +394,33 @@ def test_a_case_that_ends_the_process_is_a_failed_case(tmp_path):
     assert rows[running].status == FAILED
     assert "{" not in rows[running].error
     assert sorted(row.status for row in rows.values()) == [DONE, FAILED]
+
+
+def test_all_again_also_after_a_crash(tmp_path, monkeypatch):
+    """What the batch did itself is kept, what an earlier one did is not."""
+    journal = Journal(tmp_path, "motion")
+    for case in "abc":
+        journal.add(Row(case, f"{case}.AIM", DONE, "earlier"))
+    started = []
+
+    class Ended:
+        error, result = JobError("The work ended without a result."), None
+
+        def poll(self):
+            return True
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(
+        "SpineMotionToolsLib.batch.job.start_job", lambda task, given, *_: started.append(dict(given)) or Ended()
+    )
+    job = BatchJob({"task": "motion", "source": str(tmp_path), "out": str(tmp_path), "again": True})
+    journal.add(Row("a", "a.AIM", DONE, "now"))
+    journal.begin("b")
+    job.poll()
+    assert [given["again"] for given in started] == [True, ["b", "c"]]
+    assert list(started[1]["crashed"]) == ["b"]
 
 
 # ---- scenes ----------------------------------------------------------------------------------------------------------

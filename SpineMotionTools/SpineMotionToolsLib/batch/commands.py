@@ -29,18 +29,20 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
                 "--dicom", action="store_true", help="also DICOM segmentations and reports; cases must be DICOM"
             )
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-        parser.add_argument("--threads", type=int, metavar="N")
+        parser.add_argument("--threads", type=int, metavar="N", help="default: one per physical core")
         if name == "motion":
-            parser.add_argument("--stack-height", type=int, default=168, metavar="N", help="slices in a stack")
+            text = "slices in a stack (default: 168)"
+            parser.add_argument("--stack-height", type=int, default=168, metavar="N", help=text)
 
 
 def _run(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.batch.job import BatchJob
     from SpineMotionToolsLib.batch.journal import FAILED, TABLE_NAME, read_journal, rows_of, summary
     from SpineMotionToolsLib.batch.run import NO_DICOM, NO_SCENE
+    from SpineMotionToolsLib.common.errors import Cancelled
 
     names = ("model", "device", "threads", "stack_height")
-    chosen = {name: getattr(options, name) for name in names if getattr(options, name, None)}
+    chosen = {name: getattr(options, name) for name in names if getattr(options, name, None) not in (None, "")}
     parameters = {"task": options.task, "source": str(options.source.resolve()), "out": str(options.out.resolve())}
     dicom = getattr(options, "dicom", False)
     parameters |= {"options": chosen, "again": options.again, "scenes": not options.no_scenes, "dicom": dicom}
@@ -48,6 +50,11 @@ def _run(options: argparse.Namespace) -> int:
         job = BatchJob(parameters, progress)
         try:
             job.wait()
+        except (KeyboardInterrupt, Cancelled):
+            done = sum(row.status != FAILED for row in rows_of(read_journal(options.out)))
+            raise Cancelled(
+                f"stopped. Cases done and kept: {done}. The same command without --again goes on with the rest."
+            ) from None
         finally:
             job.close()
     rows = rows_of(read_journal(options.out))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from SpineMotionToolsLib.batch.journal import read_journal
+from SpineMotionToolsLib.batch.journal import read_journal, rows_of
 from SpineMotionToolsLib.common.errors import JobError
 from SpineMotionToolsLib.common.jobs import POLL_S, Job, start_job
 from SpineMotionToolsLib.common.progress import Progress, no_progress
@@ -23,6 +23,8 @@ class BatchJob:
     def __init__(self, parameters: Mapping[str, Any], on_progress: Progress = no_progress, python: str | None = None):
         self._parameters, self._on_progress, self._python = dict(parameters), on_progress, python
         self._crashed: dict[str, str] = {}
+        self._out = Path(parameters["out"])
+        self._before = rows_of(read_journal(self._out)) if parameters.get("again") else []
         self._job = self._start()
 
     def poll(self) -> bool:
@@ -30,13 +32,14 @@ class BatchJob:
         if not self._job.poll():
             return False
         error = self._job.error
-        case = read_journal(Path(self._parameters["out"])).get("running")
+        case = read_journal(self._out).get("running")
         if not isinstance(error, JobError) or not case or case in self._crashed:
             return True
         self._crashed[case] = str(error)
         self._job.close()
-        # What is done is kept from now on, also where the user asked to do all again.
-        self._parameters |= {"again": False, "crashed": self._crashed}
+        # Where the user asked to do all again, what this batch did itself is kept.
+        again = [row.case for row in rows_of(read_journal(self._out)) if row in self._before]
+        self._parameters |= {"again": again, "crashed": self._crashed}
         self._job = self._start()
         return False
 

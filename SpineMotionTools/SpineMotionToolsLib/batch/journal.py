@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ class Row:
 class Journal:
     """The rows of a batch on disk, by case; every change is written at once and whole. Raises OutputError."""
 
-    def __init__(self, out: Path, task: str) -> None:
+    def __init__(self, out: Path, task: str, source: Path | None = None) -> None:
         self.out, self.task = Path(out), task
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -58,6 +59,12 @@ class Journal:
             raise OutputError(
                 f"{self.out} holds the results of another task ({record['task']}). Choose another folder for the "
                 "results."
+            )
+        self.source = str(source or record.get("source", ""))
+        if not _same_place(self.source, str(record.get("source", ""))):
+            raise OutputError(
+                f"{self.out} holds the results of the cases in {record['source']}. Choose another folder for the "
+                "results, or the same cases."
             )
         self.rows: dict[str, Row] = {row.case: row for row in rows_of(record)}
 
@@ -80,7 +87,13 @@ class Journal:
 
     def _write(self, running: str) -> None:
         rows = [asdict(row) for row in self.rows.values()]
-        write_json(self.out / JOURNAL_NAME, {"task": self.task, "running": running, "rows": rows})
+        record = {"task": self.task, "source": self.source, "running": running, "rows": rows}
+        write_json(self.out / JOURNAL_NAME, record)
+
+
+def _same_place(source: str, earlier: str) -> bool:
+    """Whether both are one folder or file; one that is gone was moved or renamed."""
+    return source == earlier or not earlier or not os.path.exists(earlier) or os.path.samefile(source, earlier)
 
 
 def read_journal(out: Path) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from SpineMotionToolsLib.common.engine import Engine
+from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.progress import Progress
 from SpineMotionToolsLib.common.report import STARTER_WARNING
 
@@ -33,7 +35,9 @@ class Task(ABC):
     def __init__(self, options: dict[str, Any], source: Path) -> None:
         names = ("device", "precision", "threads", "batch_size")
         self.options, self.source = options, source
-        self.engine = Engine(**{name: options[name] for name in names if options.get(name)})
+        self.engine = Engine(**{name: options[name] for name in names if options.get(name) not in (None, "")})
+        if self.engine != Engine():  # what this computer has not is told once, not for every case
+            self.engine.resolve()
         self.request: dict[str, Any] = {}
 
     @staticmethod
@@ -73,6 +77,8 @@ class Motion(Task):
         from SpineMotionToolsLib.motion.registry import choose
 
         super().__init__(options, source)
+        if options.get("stack_height", 1) < 1:
+            raise InputError(f"A stack of {options['stack_height']} slices is not possible. Give 1 or more.")
         names = ("stack_height", "incomplete", "rules", "unit", "slice_step", "crop", "replace_nan")
         chosen = {name: options[name] for name in names if options.get(name) not in (None, "auto")}
         model = options.get("model") or "starter"
@@ -207,7 +213,7 @@ class Gait(Task):
         own["patient"] = patient_of(path, self.source if self.source.is_dir() else None)
         result = GaitResult.from_json(score({**self.options, **own}, progress)["result"])
         if not result.clips:
-            return Work("not scored", {"clips": 0}, [result.why_not, *result.warnings])
+            return Work(f"not scored. {result.why_not}", {"clips": 0}, [result.why_not, *result.warnings])
         values = {"p_asd": round(result.p_asd, 3), "clips": len(result.clips), "patient": result.patient}
         return Work(f"{result.answer}, P(ASD) {result.p_asd:.2f}", values, [*_starter(result), *result.warnings])
 
@@ -234,7 +240,7 @@ class Movements(Task):
         own = {"video": str(path), "model": self._own_file(), "folder": str(folder), "name": name}
         result = MovementResult.from_json(score({**self.options, **own}, progress)["result"])
         if not result.chunks:
-            return Work("not scored", {"seconds_scored": 0}, [result.why_not, *result.warnings])
+            return Work(f"not scored. {result.why_not}", {"seconds_scored": 0}, [result.why_not, *result.warnings])
         shares = result.mean_probabilities
         values = {f"p_{name}": round(float(share), 3) for name, share in zip(CLASS_NAMES, shares)}
         line = f"{result.answer}, probability {shares[result.predicted]:.2f}"
@@ -250,7 +256,14 @@ def _series_below(source: Path) -> list[Path]:
     from SpineMotionToolsLib.common.dicom_source import is_dicom
 
     folders = [source, *sorted(path for path in source.rglob("*") if path.is_dir())]
-    return [folder for folder in folders if any(path.is_file() and is_dicom(path) for path in folder.iterdir())]
+    return [folder for folder in folders if any(path.is_file() and is_dicom(path) for path in _files_in(folder))]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it may not be opened, which the batch tells."""
+    with suppress(OSError):
+        return list(folder.iterdir())
+    return []
 
 
 def _videos(source: Path) -> list[tuple[str, Path]]:

@@ -75,15 +75,20 @@ def device_uid(system: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, name).int}"
 
 
-@contextmanager
-def understandable_errors(source: DicomSource) -> Iterator[None]:
-    """Turn what the DICOM libraries raise on headers that break the standard into a sentence."""
+def need_highdicom() -> None:
+    """Raise DependencyError where DICOM results cannot be written."""
     try:
         import highdicom  # noqa: F401
     except ImportError as error:
         raise DependencyError(
             "DICOM results need the Python package highdicom. Install it: pip install highdicom."
         ) from error
+
+
+@contextmanager
+def understandable_errors(source: DicomSource) -> Iterator[None]:
+    """Turn what the DICOM libraries raise on headers that break the standard into a sentence."""
+    need_highdicom()
     try:
         yield
     except InputError:

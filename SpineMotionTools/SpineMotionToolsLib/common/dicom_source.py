@@ -6,6 +6,7 @@ DICOM results join the study of these images and refer to them; without such ima
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -81,8 +82,9 @@ class DicomSource:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its content, or by its name."""
-    with path.open("rb") as stream:
+    """Whether a file is DICOM by its content, or by its name where the content says nothing or cannot be read."""
+    head = b""
+    with suppress(OSError), path.open("rb") as stream:
         head = stream.read(132)
     return head[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
 
