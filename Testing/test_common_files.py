@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,20 @@ def test_a_held_lock_names_its_holder(tmp_path):
         with pytest.raises(OutputError, match=f"in use by another run .process {os.getpid()} on .*Wait until it ends"):
             with folder_lock(tmp_path, timeout_s=0.1):
                 pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are others there")
+@pytest.mark.parametrize(("code", "works"), [(errno.ENOLCK, True), (errno.EOPNOTSUPP, True), (errno.EIO, False)])
+def test_drives_without_locks_are_written(tmp_path, monkeypatch, code, works):
+    import fcntl
+
+    def refuse(descriptor, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with nullcontext() if works else pytest.raises(OutputError), folder_lock(tmp_path, timeout_s=0.1):
+        pass
+    assert (names(tmp_path) == []) == works
 
 
 def test_a_damaged_lock_file_does_no_harm(tmp_path):

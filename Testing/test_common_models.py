@@ -19,6 +19,7 @@ import jsonschema
 import pytest
 from SpineMotionToolsLib.common import catalogue, downloads, model_store
 from SpineMotionToolsLib.common.errors import Cancelled, InputError, OutputError, WeightsError
+from SpineMotionToolsLib.common.files import folder_lock
 
 CONTENT = bytes(range(256)) * 3000  # 768 kB: several blocks
 
@@ -527,3 +528,20 @@ def test_models_folder_that_cannot_be_written(use, tmp_path, monkeypatch):
 def test_models_folder_default(monkeypatch):
     monkeypatch.delenv("SPINEMOTION_MODELS")
     assert catalogue.models_folder() == Path.home() / ".SpineMotionTools" / "models"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [("~/weights", Path.home() / "weights"), ("here", Path.cwd() / "here")]
+)
+def test_models_folder_as_settings_files_write_it(monkeypatch, chosen, expected):
+    """No shell has expanded it there, and jobs work in folders of their own."""
+    monkeypatch.setenv("SPINEMOTION_MODELS", chosen)
+    assert catalogue.models_folder() == expected
+
+
+def test_two_downloads_of_a_set_do_not_mix(use, server, monkeypatch):
+    entry = use([described("a.pt", url=f"{server.url}/a.pt")])
+    monkeypatch.setattr(model_store, "OTHER_DOWNLOAD_S", 0.05)
+    with folder_lock(entry.folder), pytest.raises(OutputError, match="in use by another run"):
+        model_store.download("test-set", True)
+    assert model_store.download("test-set", True) == entry.paths

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pydicom
 import pytest
@@ -140,3 +142,15 @@ def test_levels_without_a_code_are_vertebrae(level):
 def test_own_codes_fit_the_standard():
     code = own_code("AVeryLongCodeValueIndeed", "m" * 100)
     assert (len(code.value), len(code.meaning), code.scheme) == (16, 64, "99SMT")
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_dicom_forbids_are_left_empty_and_never_logged(tmp_path):
+    files = write_classic(tmp_path, small_volume())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for file in files:
+            edit(file, PatientSex="W", PatientBirthDate="1970-01-01", StudyTime="10:15:00", PatientAge="56")
+    header = read_source(files).first
+    assert (header.PatientSex, header.PatientBirthDate, header.StudyTime) == ("", "", "")
+    assert (header.PatientID, header.StudyDate) == ("4711", "20260301")

@@ -67,3 +67,24 @@ def test_removing_says_what_became_of_the_files(tmp_path, capsys):
         assert main(["models", "remove", model]) == 0
         assert capsys.readouterr().out.startswith(words)
     assert not path.exists()
+
+
+def test_removing_a_set_removes_the_copies_converted_from_it(tmp_path):
+    from SpineMotionToolsLib.common.catalogue import models_folder
+    from SpineMotionToolsLib.common.weights import sha256_of
+
+    (tmp_path / "u2net.pth").write_bytes(b"weights")
+    (path,) = add_files("movements-u2net", tmp_path / "u2net.pth", accept_license=True)
+    folder = models_folder() / "converted"
+    folder.mkdir()
+    (folder / f"{sha256_of(path)}-torch.safetensors").touch()
+    (folder / f"{'0' * 64}-torch.safetensors").touch()
+    assert main(["models", "remove", "movements-u2net"]) == 0
+    assert [copy.name[:2] for copy in folder.iterdir()] == ["00"]
+
+
+def test_systems_are_listed_by_their_name_at_the_terminal(capsys):
+    assert main(["models", "list", "--system", "spine"]) == 0
+    assert "spinenet-v2" in capsys.readouterr().out
+    assert main(["models", "list", "--system", "nothing"]) == 2
+    assert "invalid choice" in capsys.readouterr().err

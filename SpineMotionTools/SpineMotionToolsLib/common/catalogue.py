@@ -91,7 +91,8 @@ def starter_path(name: str) -> Path:
 
 def models_folder() -> Path:
     """Where the user's weights are kept: the folder in SPINEMOTION_MODELS, else `~/.SpineMotionTools/models`."""
-    return Path(os.environ.get("SPINEMOTION_MODELS") or Path.home() / ".SpineMotionTools" / "models")
+    chosen = os.environ.get("SPINEMOTION_MODELS")
+    return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".SpineMotionTools" / "models"
 
 
 def updated(content: dict[str, Any], folder: Path = STARTER_FOLDER) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,10 +88,12 @@ def need_highdicom() -> None:
 
 @contextmanager
 def understandable_errors(source: DicomSource) -> Iterator[None]:
-    """Turn what the DICOM libraries raise on headers that break the standard into a sentence."""
+    """Turn what the DICOM libraries raise on headers that break the standard into a sentence, and keep them quiet."""
     need_highdicom()
     try:
-        yield
+        with warnings.catch_warnings():  # they would put names of patients into logs
+            warnings.simplefilter("ignore")
+            yield
     except InputError:
         raise
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
@@ -116,7 +119,8 @@ def save(path: Path, dataset: Dataset, title: str) -> None:
     scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
     dataset.CodingSchemeIdentificationSequence = [scheme]
     dataset.SeriesDescription = title[:64]
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         dataset.save_as(temporary, enforce_file_format=True)
 
 

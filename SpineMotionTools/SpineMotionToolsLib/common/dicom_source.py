@@ -5,6 +5,7 @@ DICOM results join the study of these images and refer to them; without such ima
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -119,8 +120,10 @@ def _header(path: Path) -> Dataset:
     import pydicom
 
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        header.decode()
+        with warnings.catch_warnings():  # they would put names and dates of patients into logs
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            header.decode()
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there anymore. Load the scan from its DICOM files again.") from error
     except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError, LookupError) as error:
@@ -133,9 +136,23 @@ def _header(path: Path) -> Dataset:
         )
     header.SpecificCharacterSet = "ISO_IR 192"  # decoded above; results are written in UTF-8 whatever the source had
     for name in MAY_BE_EMPTY:
-        if name not in header:
+        if name not in header or not _is_possible(name, header[name].value):
             setattr(header, name, "")
     return header
+
+
+def _is_possible(name: str, value: Any) -> bool:
+    """Whether DICOM allows the value: old archives hold others, which results must not repeat."""
+    from pydicom.valuerep import DA, TM
+
+    if name == "PatientSex":
+        return value in ("M", "F", "O")
+    kind = DA if name.endswith("Date") else TM if name.endswith("Time") else str
+    try:
+        kind(str(value or ""))
+    except ValueError:
+        return False
+    return True
 
 
 def frames_of(header: Dataset) -> list[Frame]:

@@ -11,12 +11,15 @@ from SpineMotionToolsLib.common.console import progress_bar, say
 
 MEGABYTE = 1e6
 NOT_POSSIBLE = 2
+SYSTEMS = {name: name for name in ("motion", "spine", "keypoints", "gait", "movements")} | {"spine": "spinenet"}
+"""Names of the systems at the terminal and in the catalogue."""
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add list, show, check, add, download and remove."""
-    listing = subparsers.add_parser("list", help="all sets of weights and whether they are on this computer")
-    listing.add_argument("--system", help="only the sets of one system")
+    text = "all sets of weights and whether they are on this computer"
+    listing = subparsers.add_parser("list", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    listing.add_argument("--system", choices=SYSTEMS, help="only the sets of one system")
     listing.set_defaults(run=_list)
     for name, run, text in (
         ("show", _show, "license, citation, source and files of one set"),
@@ -38,7 +41,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     for entry in catalogue().values():
-        if options.system in (None, entry.system):
+        if options.system is None or SYSTEMS[options.system] == entry.system:
             state = model_store.model_state(entry.id).state
             say(f"{entry.id:28} {entry.system:10} {state:9} {entry.title}")
     return 0

@@ -18,12 +18,13 @@ from SpineMotionToolsLib.common.downloads import fetch, remote_length
 from SpineMotionToolsLib.common.errors import WeightsError
 from SpineMotionToolsLib.common.files import atomic_path, folder_lock, output_error, write_json
 from SpineMotionToolsLib.common.progress import Progress, no_progress
-from SpineMotionToolsLib.common.weights import sha256_of
+from SpineMotionToolsLib.common.weights import copies_of, sha256_of
 
 ACKNOWLEDGED = "acknowledged.json"
 RECEIPT = "receipt.json"
 MAX_BYTES = 4 * 2**30
 """No file of any set is nearly as large: what claims to be is refused."""
+OTHER_DOWNLOAD_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,18 @@ def download(model_id: str, accept_license: bool, progress: Progress = no_progre
     """
     entry = find_model(model_id)
     _need_license(entry, accept_license)
-    for number, file in enumerate(_remote_files(entry), start=1):
-        path = entry.folder / file.name
-        if file is not entry.archive and file_problem(entry, file, thorough=True) is None:
-            continue
-        what = f"{file.name} ({number} of {len(_remote_files(entry))})"
-        fetch(file.url, path, what, size=file.size, sha256=file.sha256, max_bytes=MAX_BYTES, progress=progress)
-        if file is entry.archive:
-            add_files(model_id, path, accept_license=True)
-            path.unlink()
-    _write_receipt(entry)
+    files = _remote_files(entry)
+    with folder_lock(entry.folder, OTHER_DOWNLOAD_S):  # two would write into one part
+        for number, file in enumerate(files, start=1):
+            path = entry.folder / file.name
+            if file is not entry.archive and file_problem(entry, file, thorough=True) is None:
+                continue
+            what = f"{file.name} ({number} of {len(files)})"
+            fetch(file.url, path, what, size=file.size, sha256=file.sha256, max_bytes=MAX_BYTES, progress=progress)
+            if file is entry.archive:
+                add_files(model_id, path, accept_license=True)
+                path.unlink()
+        _write_receipt(entry)
     return entry.paths
 
 
@@ -131,11 +134,14 @@ def add_files(model_id: str, source: Path | str, accept_license: bool, progress:
 
 
 def delete_model(model_id: str) -> None:
-    """Remove a set's files from this computer; starter sets stay. Raises OutputError."""
+    """Remove a set's files and their converted copies from this computer; starter sets stay. Raises OutputError."""
     entry = find_model(model_id)
     if entry.starter or not entry.folder.exists():
         return
+    known = _read_json(entry.folder / RECEIPT).get("files", {}).values()
     try:
+        for copy in (copy for file in known for copy in copies_of(file.get("sha256", ""))):
+            copy.unlink()
         shutil.rmtree(entry.folder)
     except OSError as error:
         raise output_error(entry.folder, error) from error

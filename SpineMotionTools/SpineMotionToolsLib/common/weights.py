@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -173,6 +174,12 @@ def converted(
     if not copy.exists():
         write_safetensors(copy, convert(path), {"source_sha256": digest, "converter": converter_name})
     return copy
+
+
+def copies_of(digest: str) -> list[Path]:
+    """The copies that `converted` made of the file with this SHA-256."""
+    folder = models_folder() / "converted"
+    return list(folder.glob(f"{digest}-*.safetensors")) if re.fullmatch("[0-9a-f]{64}", digest) else []
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
