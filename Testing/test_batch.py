@@ -549,6 +549,30 @@ def test_series_below_a_folder_are_scans_to_grade(tmp_path):
     ]
 
 
+def test_radiographs_of_studies_in_sub_folders_are_cases(tmp_path):
+    from Testing.dicom_samples import write_classic, write_radiograph
+    from Testing.spinenet_samples import made_volume
+
+    write_classic(tmp_path / "p1" / "mr", made_volume((8.0, 8.0, 8.0)))
+    write_radiograph(tmp_path / "p1" / "xr" / "IM1", np.zeros((8, 8)))
+    write_radiograph(tmp_path / "p2" / "xr" / "IM1", np.zeros((8, 8)))
+    (tmp_path / "p2" / "picture.png").touch()  # may be a result
+    found = systems.Keypoints.find(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for _, path in found] == ["p1/xr/IM1", "p2/xr/IM1"]
+    shutil.rmtree(tmp_path / "p1" / "xr")
+    with pytest.raises(InputError, match="No radiographs were found"):
+        systems.Keypoints.find(tmp_path / "p1")
+
+
+def test_a_missing_package_is_told_once(source, monkeypatch):
+    def run_one(self, *arguments):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(Made, "run", run_one)
+    with pytest.raises(DependencyError, match="torch is not installed"):
+        go(source)
+
+
 def test_the_terminal_tells_which_cases_are_not_dicom(tmp_path, capsys):
     pytest.importorskip("torch")
     from SpineMotionToolsLib.cli import main

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from SpineMotionToolsLib.common import jobs, processes
+from SpineMotionToolsLib.common import jobs, processes, tasks
 from SpineMotionToolsLib.common.errors import Cancelled, DependencyError, InputError, JobError, WeightsError
 from SpineMotionToolsLib.common.progress import parts
 
@@ -428,6 +428,21 @@ def test_check_this_computer():
     assert result["threads"] >= 1
     assert result["memory_gib"] > 0
     assert result["packages"]["numpy"]
+
+
+def test_the_check_itself_needs_no_package(monkeypatch):
+    """A fresh Slicer has no psutil, and OpenCV comes under several names."""
+    from importlib import metadata
+
+    def version(name):
+        if name != "opencv-python":
+            raise metadata.PackageNotFoundError(name)
+        return "4.10"
+
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    monkeypatch.setattr(metadata, "version", version)
+    found = tasks.torch_check({})
+    assert (found["memory_gib"], found["packages"]["psutil"], found["packages"]["cv2"]) == ("?", None, "4.10")
 
 
 def test_models_are_added_and_refused_in_a_job(tmp_path, monkeypatch):

@@ -143,13 +143,18 @@ def test_the_terminal_says_what_was_kept(tmp_path, reads, capsys):
     assert "scan: 5 vertebrae L2 to S1, kept from an earlier run" in capsys.readouterr().out
 
 
-def test_a_run_that_breaks_off_leaves_no_earlier_result(tmp_path, reads):
+def test_an_earlier_result_stays_until_there_is_another_one(tmp_path, reads):
     scan, out = write_scan(tmp_path / "scan.nrrd"), tmp_path / "out"
     go(scan, out)
+    before = (out / "scan" / batch.RESULT_NAME).read_bytes()
     faults["scan"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         go(scan, out, again=True)
-    assert not (out / "scan" / batch.RESULT_NAME).exists()
+    faults["scan"] = MemoryError()
+    (row,) = go(scan, out, again=True).values()
+    assert row["status"] == batch.FAILED
+    assert row["remarks"].endswith("The files in its folder are those of an earlier run.")
+    assert (out / "scan" / batch.RESULT_NAME).read_bytes() == before
 
 
 def test_files_of_a_case_are_new_or_none(tmp_path, spine, monkeypatch):

@@ -103,7 +103,7 @@ def run_check(options: argparse.Namespace) -> int:
     found = run_job("common.tasks:torch_check", {})
     print(f"SpineMotionTools {SpineMotionToolsLib.__version__}, Python {found['python']}, {found['system']}")
     print(f"PyTorch {found['torch'] or 'cannot be used: ' + found['torch_error']}")
-    print(f"{found['threads']} threads, fast bfloat16: {_yes(found['fast_bf16_cpu'])}")
+    print(f"{found['threads']} threads by default, fast bfloat16: {_yes(found['fast_bf16_cpu'])}")
     print(f"memory {found['memory_gib']} GiB, {found['memory_free_gib']} GiB free")
     for device in found["devices"]:
         print(f"device {device['device']}: {device['name']}, {'works' if device['works'] else device['error']}")

@@ -14,7 +14,7 @@ from SpineMotionToolsLib.batch import dicom as dicom_results
 from SpineMotionToolsLib.batch.journal import DONE, FAILED, Journal, Row
 from SpineMotionToolsLib.batch.systems import TASKS, Task
 from SpineMotionToolsLib.common.dicom_objects import need_highdicom
-from SpineMotionToolsLib.common.errors import CONCERNS_ALL, InputError, OutputError, reason_of
+from SpineMotionToolsLib.common.errors import CONCERNS_ALL, InputError, OutputError, missing_package, reason_of
 from SpineMotionToolsLib.common.files import folder_lock, output_error, source_stamp, unique_names
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 
@@ -121,6 +121,9 @@ class _OneCase:
         except CONCERNS_ALL:
             _remove_if_empty(folder)
             raise
+        except ModuleNotFoundError as error:
+            _remove_if_empty(folder)
+            raise missing_package(error) from error
         except Exception as error:  # one case's fault must not cost the others their turn
             row = replace(row, error=reason_of(error, path) + (f" {STILL_THERE}" if was_there else ""))
         _remove_if_empty(folder)

@@ -165,9 +165,17 @@ class Keypoints(Task):
 
     @staticmethod
     def find(source: Path) -> list[tuple[str, Path]]:
+        """Files directly in the folder, and below it DICOM radiographs: studies lie in sub-folders."""
         from SpineMotionToolsLib.keypoints.batch import case_name, expand
 
-        return [(case_name(path), path) for path in expand([source])]
+        below = _radiographs_below(source) if source.is_dir() else []
+        try:
+            paths = expand([source])
+        except InputError:
+            if not below:
+                raise
+            paths = []
+        return [(case_name(path), path) for path in dict.fromkeys([*paths, *below])]
 
     def run(self, name: str, path: Path, folder: Path, progress: Progress) -> Work:
         from SpineMotionToolsLib.keypoints.exports import write_reading
@@ -264,6 +272,25 @@ def _files_in(folder: Path) -> list[Path]:
     with suppress(OSError):
         return list(folder.iterdir())
     return []
+
+
+def _radiographs_below(source: Path) -> list[Path]:
+    """DICOM files in sub-folders whose modality is one of radiographs; results of earlier runs are none."""
+    from SpineMotionToolsLib.common.dicom_source import is_dicom
+
+    files = sorted(path for path in source.rglob("*") if path.is_file() and path.parent != source)
+    return [path for path in files if is_dicom(path) and _is_radiograph(path)]
+
+
+def _is_radiograph(path: Path) -> bool:
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        header = dcmread(path, specific_tags=["Modality"], stop_before_pixels=True)
+    except (InvalidDicomError, OSError, EOFError, ValueError):
+        return False
+    return header.get("Modality", "") in ("CR", "DX", "RF", "RG")
 
 
 def _videos(source: Path) -> list[tuple[str, Path]]:

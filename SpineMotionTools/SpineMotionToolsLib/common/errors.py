@@ -38,6 +38,11 @@ CONCERNS_ALL = (Cancelled, DependencyError, OutputError, WeightsError)
 """These end a run over many cases: the next case would end the same way. Others cost one case only."""
 
 
+def missing_package(error: ModuleNotFoundError) -> DependencyError:
+    """What to say when an import failed."""
+    return DependencyError(f"The Python package {error.name} is not installed. Install it, then try again.")
+
+
 def reason_of(error: Exception, path: Path) -> str:
     """Why the case read from `path` failed, for people."""
     if isinstance(error, SpineMotionError):

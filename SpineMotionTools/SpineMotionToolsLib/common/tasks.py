@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,16 +120,18 @@ def _version(name: str) -> str | None:
     """The version of an installed package by its import name, without importing it; None when it is missing."""
     from importlib import metadata
 
-    distribution = {"PIL": "pillow", "cv2": "opencv-python-headless"}.get(name, name)
+    variants = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+    for distribution in {"PIL": ("pillow",), "cv2": variants}.get(name, (name,)):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    return None
+
+
+def _memory() -> dict[str, float | str]:
     try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _memory() -> dict[str, float]:
-    import psutil
-
+        import psutil
+    except ImportError:  # a fresh Slicer: that it is missing stands among the packages
+        return {"memory_gib": "?", "memory_free_gib": "?"}
     memory = psutil.virtual_memory()
     return {"memory_gib": round(memory.total / 2**30, 1), "memory_free_gib": round(memory.available / 2**30, 1)}
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from SpineMotionToolsLib.common.errors import Cancelled, DependencyError, JobError, SpineMotionError
+from SpineMotionToolsLib.common.errors import Cancelled, DependencyError, JobError, SpineMotionError, missing_package
 from SpineMotionToolsLib.common.files import announce_temporaries, plain, remove_pending
 from SpineMotionToolsLib.common.processes import GRACE_S, kill_descendants
 
@@ -178,10 +178,7 @@ def _described(error: BaseException, task: str) -> tuple[str, str]:
     if isinstance(error, SpineMotionError):
         return type(error).__name__, str(error)
     if isinstance(error, ModuleNotFoundError):
-        return (
-            DependencyError.__name__,
-            f"The Python package {error.name} is not installed. Install it, then try again.",
-        )
+        return DependencyError.__name__, str(missing_package(error))
     if isinstance(error, MemoryError) or is_out_of_memory(error):
         return JobError.__name__, (
             "The computer's memory ran out. Close other programs, or choose a smaller batch size, then try again."

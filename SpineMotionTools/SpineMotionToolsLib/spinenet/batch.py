@@ -96,7 +96,6 @@ def read_cases(
             spine = None if again else _finished(folder, models, options, made_from)
             if spine is None:
                 status = READ
-                _remove_results(folder)
                 scan = read_scan(path, series)
                 within = lambda done, of, text, n=number: progress(n + done / of, len(cases), text)
                 spine = pipeline.read(scan, models, engine, options, within)
@@ -106,7 +105,10 @@ def read_cases(
         except CONCERNS_ALL:
             raise
         except Exception as error:  # one case's fault must not cost the others their turn
-            spine, status, reason = None, FAILED, reason_of(error, path)
+            reason = reason_of(error, path)
+            if spine is None and (folder / RESULT_NAME).exists():
+                reason += " The files in its folder are those of an earlier run."
+            spine, status = None, FAILED
         rows.append(_summary_row(name, status, spine, reason))
         _add_to_summary(out / SUMMARY_NAME, rows[-1])
     progress(len(cases), len(cases), "Done")
