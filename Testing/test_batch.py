@@ -260,6 +260,19 @@ def test_rows_survive_the_record(tmp_path):
     assert summary([row, Row("b", "b", FAILED)]) == "1 of 2 cases done, 1 failed, 1 with warnings."
 
 
+def test_the_report_tells_failures_first_and_each_warning_once(tmp_path):
+    journal = Journal(tmp_path, "motion")
+    journal.add(Row("a", "a.AIM", DONE, "grade 3", {"grade": 3}, ("Starter model.", "Take care.")))
+    journal.add(Row("b", "b.AIM", DONE, "grade 1", {"grade": 1}, ("Starter model.",)))
+    journal.add(Row("c", "c.AIM", FAILED, error="It is <cut off>."))
+    journal.finish(["a", "b", "c"])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.index("It is &lt;cut off&gt;.") < page.index("grade 3") < page.index("Take care.")
+    assert "<td>Starter model.</td><td>all</td>" in page
+    assert "<td>Take care.</td><td>a</td>" in page
+    assert " UTC." in page
+
+
 # ---- scenes and DICOM added to what is done --------------------------------------------------------------------------
 @pytest.fixture
 def extras(monkeypatch):

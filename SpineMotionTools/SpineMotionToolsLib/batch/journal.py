@@ -6,9 +6,11 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from SpineMotionToolsLib import __version__ as VERSION
 from SpineMotionToolsLib.common.errors import OutputError
 from SpineMotionToolsLib.common.files import output_error, write_json
 from SpineMotionToolsLib.common.report import Report
@@ -150,8 +152,24 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def _report(task: str, rows: Sequence[Row]) -> Report:
-    report = Report(f"Batch: {task}", summary(rows))
-    starter = [row for row in rows if row.made_from.get("starter")]
-    if starter:
+    """What a page has room for: failures first, numbers in one table, each warning once with its cases."""
+    now = datetime.now(timezone.utc)
+    report = Report(f"Batch: {task}", f"{summary(rows)} SpineMotionTools {VERSION}, {now:%Y-%m-%d %H:%M} UTC.")
+    done = [row for row in rows if row.status == DONE]
+    if any(row.made_from.get("starter") for row in rows):
         report.warning("Starter models: not validated on patients.")
-    return report.table(table_of(rows)).text("Files and scenes of each case lie in the folder of its name.")
+    if failed := [[row.case, row.file, row.error] for row in rows if row.status == FAILED]:
+        report.table(Table("Failed", [Column("case"), Column("file"), Column("reason")], failed))
+    if done:
+        names = list(dict.fromkeys(name for row in done for name in row.values))
+        columns = [Column(name) for name in ("case", "file", "result", *names)]
+        cells = [[row.case, row.file, row.result, *(row.values.get(name) for name in names)] for row in done]
+        report.table(Table("Done", columns, cells))
+    warnings: dict[str, list[str]] = {}
+    for row in done:
+        for text in row.warnings:
+            warnings.setdefault(text, []).append(row.case)
+    if warnings:
+        cells = [[text, "all" if len(names) == len(done) else ", ".join(names)] for text, names in warnings.items()]
+        report.table(Table("Warnings", [Column("warning"), Column("cases")], cells))
+    return report.text("Files and scenes of each case lie in the folder of its name.")
