@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 
@@ -21,7 +22,7 @@ from SpineMotionToolsLib.motion.inputs import open_scan, read_scan
 from SpineMotionToolsLib.motion.scanco import looks_like_scanco, read_array, read_header, read_slices
 
 from Testing import motion_scans
-from Testing.motion_scans import aim_bytes, isq_bytes, phantom, write, write_sparse_isq
+from Testing.motion_scans import LOG, aim_bytes, isq_bytes, phantom, write, write_sparse_isq
 
 CALIBRATION = Calibration(8192, 0.2409, 1603.51904, -391.209015)
 
@@ -86,7 +87,7 @@ def run_length_bytes(mask: np.ndarray) -> bytes:
     runs, flat = bytearray(), mask.ravel()
     for part in np.split(flat, np.flatnonzero(np.diff(flat)) + 1):
         for start in range(0, part.size, 255):
-            runs += bytes([min(255, part.size - start), part[0]])
+            runs += bytes([part[0], min(255, part.size - start)])
     return bytes(8) + bytes(runs)
 
 
@@ -117,6 +118,36 @@ def test_packed_masks(tmp_path, code, pack):
     path = write(tmp_path / "short.aim", aim_bytes(mask, code=code, data=pack(mask)[:40]))
     with pytest.raises(InputError, match="truncated"):
         read_array(read_header(path))
+
+
+@pytest.mark.parametrize(("code", "pack"), [(0x00080002, run_length_bytes), (0x00150001, run_length_bits)])
+def test_run_length_masks_leave_their_border_out(tmp_path, code, pack):
+    """`value, length` pairs of the inside only: what the published reader makes of such a file."""
+    py_aimio = pytest.importorskip("py_aimio")
+    inside = np.where(np.random.default_rng(1).random((3, 4, 5)) < 0.5, 127, 0).astype(np.int8)
+    border = (2, 1, 3)
+    mask = np.pad(inside, [(n, n) for n in border[::-1]])
+    runs = pack(inside)
+    runs = struct.pack("<q", len(runs)) + runs[8:]
+    path = write(tmp_path / "mask.aim", aim_bytes(mask, code=code, offset=border, data=runs))
+    np.testing.assert_array_equal(read_array(read_header(path)), mask)
+    np.testing.assert_array_equal(py_aimio.read_aim(str(path))[0], mask)
+    path = write(tmp_path / "wide.aim", aim_bytes(mask, code=code, offset=(9, 9, 9), data=runs))
+    with pytest.raises(InputError, match="border"):
+        read_array(read_header(path))
+
+
+def test_real_numbers_are_vax_floats(tmp_path):
+    """Voxels of the type 0x00040004, as the published package writes and reads them."""
+    py_aimio = pytest.importorskip("py_aimio")
+    voxels = np.random.default_rng(2).normal(scale=900, size=(4, 3, 5)).astype(np.float32)
+    voxels[0, 0, 0] = 0
+    path = tmp_path / "float.aim"
+    py_aimio.write_aim(str(path), voxels, {"element_size": (0.06, 0.06, 0.06), "processing_log": LOG})
+    header = read_header(path)
+    np.testing.assert_array_equal(read_array(header), voxels)
+    np.testing.assert_array_equal(read_slices(header, 2, 3)[0], voxels[2])
+    np.testing.assert_array_equal(py_aimio.read_aim(str(path))[0], voxels)
 
 
 def test_scanco_files_are_known_by_their_bytes(tmp_path, voxels):

@@ -27,11 +27,12 @@ _LARGEST_VOXEL_MM = 10.0
 
 @dataclass(frozen=True)
 class VoxelType:
-    """How voxels are stored: NumPy type, and for masks the encoding that packs them."""
+    """How voxels are stored: NumPy type, whether they are VAX floats, and for masks the encoding that packs them."""
 
     dtype: str
     encoding: str = "plain"
     mask: bool = False
+    vax: bool = False
 
 
 _AIM_TYPES = {
@@ -39,7 +40,7 @@ _AIM_TYPES = {
     0x00020002: VoxelType("<i2"),
     0x00030004: VoxelType("<i4"),
     0x001A0004: VoxelType("<f4"),
-    0x00040004: VoxelType("<f4"),
+    0x00040004: VoxelType("<f4", vax=True),
     0x00160001: VoxelType("<u1", mask=True),
     0x000D0001: VoxelType("<u1", mask=True),
     0x00170002: VoxelType("<u2"),
@@ -67,6 +68,8 @@ class ScancoHeader:
     calibration: Calibration | None = None
     calibration_fault: str = ""
     """Why there is no calibration."""
+    border_xyz: tuple[int, int, int] = (0, 0, 0)
+    """Voxels at each end that run-length masks leave out; they are zero."""
 
     @property
     def ijk_to_ras(self) -> np.ndarray:
@@ -124,6 +127,8 @@ def read_slices(header: ScancoHeader, first: int, end: int) -> np.ndarray:
         values = np.fromfile(file, dtype=dtype, count=count)
     if values.size != count:
         raise _truncated(header.path)
+    if header.voxels.vax:
+        values = _vax_floats(values)
     return values.reshape(end - first, y, x)
 
 
@@ -193,6 +198,7 @@ def _aim_header(path: Path, name: str, start: bytes, file, size: int) -> ScancoH
         log,
         calibration,
         fault,
+        offset,
     )
 
 
@@ -286,9 +292,12 @@ def _check_image(
 
 
 def _vax_float(data: bytes) -> float:
-    """VAX F-float: an IEEE float32 with swapped halves and an exponent that is 2 too large."""
-    low, high = struct.unpack("<2H", data)
-    return struct.unpack("<f", struct.pack("<2H", high, low))[0] / 4
+    return float(_vax_floats(np.frombuffer(data, "<f4"))[0])
+
+
+def _vax_floats(values: np.ndarray) -> np.ndarray:
+    """VAX F-floats: IEEE float32 with swapped halves and an exponent that is 2 too large."""
+    return values.view("<u2").reshape(-1, 2)[:, ::-1].copy().view("<f4")[:, 0] / np.float32(4)
 
 
 def _vax_double(data: bytes) -> float:
@@ -298,7 +307,6 @@ def _vax_double(data: bytes) -> float:
 
 def _unpack(header: ScancoHeader, packed: np.ndarray) -> np.ndarray:
     x, y, z = header.shape_xyz
-    count = x * y * z
     if header.voxels.encoding == "packed bits":
         # One byte holds a block of 2 x 2 x 2 voxels, x in its lowest bit; the last byte is the mask's value.
         blocks = (-(-z // 2), -(-y // 2), -(-x // 2))
@@ -308,11 +316,15 @@ def _unpack(header: ScancoHeader, packed: np.ndarray) -> np.ndarray:
         bits = np.unpackbits(packed[:needed].reshape(*blocks, 1), axis=3, bitorder="little")
         bits = bits.reshape(*blocks, 2, 2, 2).transpose(0, 3, 1, 4, 2, 5).reshape(*(2 * n for n in blocks))
         return (bits[:z, :y, :x] * (packed[needed] or 127)).astype(np.int8)
+    inner = [n - 2 * border for n, border in zip((z, y, x), header.border_xyz[::-1])]
+    if min(inner) < 1 or min(header.border_xyz) < 0:
+        raise _nonsense(header.path, f"its border {header.border_xyz}")
+    count = int(np.prod(inner, dtype=object))
     # Eight bytes (V030) or four (V020) of length stand before the runs.
     packed = packed[8 if header.format == "AIM V030" else 4 :]
     if header.voxels.encoding == "run-length bytes":
         pairs = packed[: packed.size // 2 * 2].reshape(-1, 2)
-        lengths, values = pairs[:, 0].astype(np.int64), pairs[:, 1]
+        values, lengths = pairs[:, 0], pairs[:, 1].astype(np.int64)
     else:
         # Two values alternate; a run of 255 means 254 without a change.
         runs = packed[2:].astype(np.int64)
@@ -322,7 +334,8 @@ def _unpack(header: ScancoHeader, packed: np.ndarray) -> np.ndarray:
     flat = np.repeat(values[: last + 1], lengths[: last + 1])
     if flat.size < count:
         raise _truncated(header.path)
-    return flat[:count].astype(np.int8).reshape(z, y, x)
+    borders = [(border, border) for border in header.border_xyz[::-1]]
+    return np.pad(flat[:count].astype(np.int8).reshape(inner), borders)
 
 
 def _truncated(path: Path) -> InputError:
