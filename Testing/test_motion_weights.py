@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -107,20 +109,62 @@ def write_h5(case: golden_case.Case, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("api", ["numbered", "first session"])
-def test_keras_weights_file(tmp_path, api):
-    """`.weights.h5` has no order of its own: convolutions before dense, each by its running number."""
-    path, want = tmp_path / "DNN_0.weights.h5", tensors()
+def keras_weights(path: Path, first: int = 0) -> Path:
+    """A `.weights.h5` file whose layers are numbered from `first` on."""
+    want = tensors()
     with h5py.File(path, "w") as file:
         for position, layer in reversed(list(enumerate(LAYERS))):
             kind, number = ("conv2d", position) if position < 5 else ("dense", position - 5)
-            number = number + 8 if api == "numbered" else number  # conv2d_10 follows conv2d_9
+            number += first
             group = file.create_group(f"layers/{kind}_{number}/vars" if number else f"layers/{kind}/vars")
             weight = want[f"{layer}.weight"]
             group["0"] = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
             group["1"] = want[f"{layer}.bias"]
         file.create_group("layers/max_pooling2d/vars")
-    assert_same(read_keras(path))
+    return path
+
+
+@pytest.mark.parametrize("first", [0, 8])  # conv2d_10 follows conv2d_9
+def test_keras_weights_file(tmp_path, first):
+    """`.weights.h5` has no order of its own: convolutions before dense, each by its running number."""
+    assert_same(read_keras(keras_weights(tmp_path / "DNN_0.weights.h5", first)))
+
+
+def keras_archive(path: Path, slope: float = 0.3) -> Path:
+    """What Keras 3 saves as `.keras`."""
+    activation = {"class_name": "LeakyReLU", "config": {"negative_slope": slope}}
+    layer = {"class_name": "Conv2D", "config": {"name": "conv2d", "activation": activation}}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}}))
+        archive.write(keras_weights(path.with_suffix(".weights.h5")), "model.weights.h5")
+    path.with_suffix(".weights.h5").unlink()
+    return path
+
+
+def test_keras_archives(tmp_path):
+    for number in range(2):
+        keras_archive(tmp_path / f"DNN_{number}.keras")
+    ensemble = load_ensemble(tmp_path)
+    assert ensemble.names == ("DNN_0", "DNN_1")
+    assert_same(ensemble.members[1].tensors)
+    with pytest.raises(WeightsError, match="slope 0.01"):
+        read_keras(keras_archive(tmp_path / "other.keras", slope=0.01))
+    whole = (tmp_path / "DNN_0.keras").read_bytes()
+    for end in (len(whole) // 2, len(whole) - 30):
+        (tmp_path / "short.keras").write_bytes(whole[:end])
+        with pytest.raises(WeightsError, match="short.keras"):
+            read_keras(tmp_path / "short.keras")
+    for position in range(40, len(whole), 997):
+        changed = bytearray(whole)
+        changed[position] ^= 255
+        (tmp_path / "changed.keras").write_bytes(changed)
+        with contextlib.suppress(WeightsError):
+            read_keras(tmp_path / "changed.keras")
+    with zipfile.ZipFile(tmp_path / "foreign.keras", "w") as archive:
+        archive.writestr("notes.txt", "no network")
+    with pytest.raises(WeightsError, match="no Keras file"):
+        read_keras(tmp_path / "foreign.keras")
 
 
 def keras_model(path: Path, slope: float = 0.3, order: list[int] | None = None, functional: bool = False) -> Path:

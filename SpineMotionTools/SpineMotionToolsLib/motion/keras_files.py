@@ -1,13 +1,17 @@
-"""Keras `.h5` weight files of one member, read with h5py alone and turned into the torch layout.
+"""Keras `.h5` and `.keras` weight files of one member, read with h5py alone and turned into the torch layout.
 
-Four layouts occur: whole models of Keras 2 and Keras 3, Keras 2 weights, and `.weights.h5`. Layer names carry running
+Four layouts occur: whole models of Keras 2 and Keras 3, Keras 2 weights, and `.weights.h5`, which a `.keras` archive
+holds beside the model's description. Layer names carry running
 numbers that differ from file to file, so layers are recognised by their order, kind and shapes only.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +29,7 @@ SHAPES = ((3, 3, 1, 16), *[(3, 3, 16, 16)] * 4, (16, 32), (32, 5))
 NEGATIVE_SLOPE = 0.3
 _ALPHA_NAMES = ("alpha", "negative_slope")
 _LARGEST = 1 << 20  # no dataset of this network has more values; a forged one must not fill the memory
+_LARGEST_PART = 1 << 24  # bytes of a file in a .keras archive; that of this network has 0.2 million
 
 
 def read_keras(path: Path) -> dict[str, np.ndarray]:
@@ -73,14 +78,29 @@ def _open(path: Path) -> Iterator[h5py.File]:
         raise DependencyError("Keras .h5 files need the package h5py. Install it: pip install h5py") from error
     if not path.is_file():
         raise WeightsError(f"{path} does not exist. {_NEXT}")
-    if not h5py.is_hdf5(path):
+    archive = zipfile.is_zipfile(path)
+    if not archive and not h5py.is_hdf5(path):
         raise WeightsError(f"{path.name} is not an HDF5 file, or is damaged. {_NEXT}")
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise WeightsError(f"{path.name} is damaged: {error}. {_NEXT}") from error
+        file = _from_archive(path) if archive else h5py.File(path, "r")
+    except (OSError, KeyError, ValueError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path.name} is damaged or no Keras file: {error}. {_NEXT}") from error
     with file:
         yield file
+
+
+def _from_archive(path: Path) -> h5py.File:
+    """The weights of a .keras archive in memory, with the model's description where whole-model files have it."""
+    import h5py
+
+    with zipfile.ZipFile(path) as archive:
+        parts = [archive.getinfo(name) for name in ("model.weights.h5", "config.json")]
+        if any(part.file_size > _LARGEST_PART for part in parts):
+            raise ValueError("it is too large for this network")
+        weights, description = (archive.read(part) for part in parts)
+    file = h5py.File(io.BytesIO(weights), "r+")
+    file.attrs["model_config"] = description.decode()
+    return file
 
 
 def _layers(path: Path, file: h5py.File) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -29,7 +29,7 @@ PUBLISHED_MEMBERS = 10
 NETWORK = "a motion scoring member"
 _CONTRACT = Path(__file__).parent / "contracts" / "motion-score-torch.json"
 _MOST_MEMBERS = 100
-_SUFFIXES = (".pt", ".safetensors", ".h5")
+_SUFFIXES = (".pt", ".safetensors", ".h5", ".keras")
 _MEMBER = re.compile(r"(DNN_(\d+))\.(.+)")
 
 
@@ -73,8 +73,8 @@ def contract() -> dict[str, TensorSpec]:
 def load_ensemble(path_or_id: str | Path | Ensemble = STARTER) -> Ensemble:
     """The ensemble in a folder or file, of an id of the catalogue, or the starter.
 
-    A folder holds `DNN_<number>` files (`.pt`, else `.safetensors`, else `.h5`), or else any files of one kind; a file
-    holds one member, or several with names like `DNN_0.conv1.weight`. Files are only read, never run.
+    A folder holds `DNN_<number>` files (`.pt`, else `.safetensors`, `.h5` or `.keras`), or else any files of one kind;
+    a file holds one member, or several with names like `DNN_0.conv1.weight`. Files are only read, never run.
     Raises WeightsError for a missing, foreign, damaged or incomplete ensemble.
     """
     if isinstance(path_or_id, Ensemble):
@@ -109,7 +109,8 @@ def member_files(folder: Path) -> list[Path]:
         if found:
             return found
     raise WeightsError(
-        f"The folder {folder} holds no weights (.pt, .safetensors or .h5). Choose the one with DNN_0.pt ... DNN_9.pt."
+        f"The folder {folder} holds no weights (.pt, .safetensors, .h5 or .keras). Choose the one with DNN_0.pt ... "
+        "DNN_9.pt."
     )
 
 

@@ -19,7 +19,7 @@ from SpineMotionToolsLib.common.errors import InputError, OutputError, WeightsEr
 from SpineMotionToolsLib.motion.derivatives import model_folder_name, utc_now
 from SpineMotionToolsLib.motion.members import STARTER, STARTER_ID, load_ensemble, member_files
 
-_WEIGHT_SUFFIXES = (".pt", ".h5", ".safetensors")
+_WEIGHT_SUFFIXES = (".pt", ".h5", ".keras", ".safetensors")
 _LARGEST_ARCHIVE = 1 << 30  # ten members with their optimizer states have 2 MB
 _UNREGISTERED_ID = "base-v1"
 
