@@ -282,7 +282,7 @@ def test_smoothing_is_scipys(dtype):
     assert slices.smooth(values).dtype == (np.float32 if dtype == np.float32 else np.float64)
 
 
-volumes = st.sampled_from([np.int16, np.uint8, np.float32, np.float64, np.int32]).flatmap(
+volumes = st.sampled_from([np.int16, np.uint8, np.float32, np.float64, np.int32, np.int64, np.uint64]).flatmap(
     lambda dtype: hnp.arrays(
         dtype,
         st.tuples(st.integers(1, 24), st.integers(1, 24), st.integers(1, 3)),

@@ -190,7 +190,10 @@ class _ExactSlice:
 
     def constant(self, value: float) -> float:
         """What a neighbourhood of one value becomes."""
-        result = as_real(np.array([value], dtype=self._planes[1].dtype))
+        dtype = self._planes[1].dtype
+        if dtype.kind in "iu":
+            value = min(int(value), np.iinfo(dtype).max)  # as a float, 2**63 - 1 is 2**63
+        result = as_real(np.array([value], dtype=dtype))
         for _ in range(3):
             result = self._taps([result] * 3)
         return float(result[0])

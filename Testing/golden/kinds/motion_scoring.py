@@ -33,7 +33,7 @@ def seeded_ensemble(parameters: Mapping[str, Any], gain: float) -> Ensemble:
     prefix, gain = parameters.get("prefix", "DNN_"), parameters.get("gain", gain)
     members = parameters["members"]
     numbers = range(members) if isinstance(members, int) else members
-    return Ensemble.of({f"{prefix}{number}": seeded_member(f"{prefix}{number}.", gain) for number in numbers})
+    return Ensemble.of({f"DNN_{n}": seeded_member(f"{prefix}{number}.", gain) for n, number in enumerate(numbers)})
 
 
 def volume_of(recipe: Mapping[str, Any]) -> np.ndarray:
@@ -53,9 +53,9 @@ def volume_of(recipe: Mapping[str, Any]) -> np.ndarray:
     noise = seeded_image(recipe["name"], shape, -1, 1).astype(np.float64)
     volume = -400 + 1200.0 * ((r >= 0.30) & (r < 0.38)) + (r < 0.30) * (300 + 600 * (0.2 + 0.8 * t) * noise)
     volume = volume + 250 * t * np.sin(16 * np.pi * y + 0.7 * k)
-    if recipe["dtype"] == "density32":
+    if recipe.get("dtype") == "density32":
         return volume.astype(np.float32)
-    if recipe["dtype"] == "native16":
+    if recipe.get("dtype") == "native16":
         return np.rint((volume + 391.209015) * 8192 / 1603.51904).astype(np.int16)
     return volume
 
@@ -78,7 +78,7 @@ def network(case: Case) -> Mapping[str, Any]:
     from SpineMotionToolsLib.motion.networks import MotionNet
 
     p = case.parameters
-    net = MotionNet.from_tensors(seeded_member(f"{p['prefix']}0.", p.get("gain", case.gain)))
+    net = MotionNet.from_tensors(seeded_member(f"{p.get('prefix', 'DNN_')}0.", p.get("gain", case.gain)))
     with torch.inference_mode():
         x = torch.from_numpy(input_images(p["images"]))[:, None]
         features = net.features(x)
@@ -264,8 +264,13 @@ def gradcam(case: Case) -> Mapping[str, Any]:
 
     p = case.parameters
     ensemble, volume = seeded_ensemble(p, case.gain), volume_of(p["volume"])
-    options = {"stack_height": p.get("stackheight", 168)}
-    result = grade(volume, ensemble, **options)
+    result = grade(
+        volume,
+        ensemble,
+        stack_height=p.get("stackheight", 168),
+        incomplete=p.get("policy", "keep_last"),
+        slice_step=p.get("step", 1),
+    )
     target = p.get("target_class")
     target = result.grade - 1 if target is None else min(max(target, 0), 4)
     member = FastMember(ensemble.members[0].tensors, torch.device("cpu"), torch.float32)
