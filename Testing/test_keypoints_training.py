@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,17 @@ def test_label_files_of_both_systems_return(dataset, tmp_path):
     assert np.array_equal(back[0].read(), training[0].read())
     stored = json.loads(files[0].read_text(encoding="utf-8"))[0]
     assert np.allclose(np.array(stored["points_512"])[:, 1], training[0].corners[:, 0] * 512)
+
+
+def test_pictures_of_one_name_in_two_sets_stay_two(dataset, tmp_path):
+    training, *_, test = aasce.read_dataset(dataset)
+    namesake = test.path.with_name(training.path.name)
+    test.path.rename(namesake)
+    images = [training, replace(test, path=namesake)]
+    files = aasce.write_miccai_labels(images, tmp_path / "miccai")
+    stored = [aasce.read_miccai_labels(file)[0] for file in (files[0], files[2])]
+    assert stored[0].path != stored[1].path
+    assert all(np.array_equal(a.read(), b.read()) for a, b in zip(images, stored))
 
 
 @pytest.mark.parametrize(("change", "value"), [(np.multiply, 1000.0), (np.multiply, np.nan)])

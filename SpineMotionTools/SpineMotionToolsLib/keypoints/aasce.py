@@ -180,7 +180,7 @@ def write_miccai_labels(images: list[LabeledImage], folder: Path) -> list[Path]:
             inside = np.all((image.corners >= 0) & (image.corners <= 1))
             if image.set != name or not inside:
                 continue
-            stored = folder / "images" / f"{image.path.stem}.npy"
+            stored = folder / "images" / name / f"{image.path.stem}.npy"  # sets may share file names
             stored.parent.mkdir(parents=True, exist_ok=True)
             np.save(stored, image.read())
             entries.append(
