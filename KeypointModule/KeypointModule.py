@@ -238,8 +238,9 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @staticmethod
     def _mayReplace(session):
         """Whether new corners may take the place of those there are; asks when a reader has worked on them."""
-        reading = session.reading if session is not None else None
-        if reading is None or not (reading.given or reading.locked or reading.absent or reading.accepted):
+        from SpineMotionToolsLib.keypoints.anatomy import LEVELS
+
+        if session is None or _workOn(session) == ((), (), (), False, LEVELS):
             return True
         return slicer.util.confirmOkCancelDisplay(
             _("Finding all corners anew discards your corrections, and Undo does not bring them back."),
@@ -275,24 +276,28 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _findCorners(self):
         with slicer.util.tryWithErrorDisplay(_("The corners were not found."), waitCursor=True):
             node, volumeID = self._parameterNode, self._parameterNode.inputVolume.GetID()
-            picture = self.logic.pictureOf(node)
+            picture, before = self.logic.pictureOf(node), _workOn(self.session())
             self.jobs.run(
                 self.ui.applyButton,
                 _("Finding the corners"),
                 lambda onProgress: self.logic.startDetection(node, picture),
-                lambda answer: self._onFound(volumeID, picture, answer),
+                lambda answer: self._onFound(volumeID, picture, before, answer),
             )
 
-    def _onFound(self, volumeID, picture, answer):
+    def _onFound(self, volumeID, picture, before, answer):
         volume = slicer.mrmlScene.GetNodeByID(volumeID)
         if volume is None:  # removed while the network ran
             self.log.info(_("The radiograph was removed from the scene; its corners were discarded."))
             return
-        first = self.logic.sessionOf(volume) is None
+        session = self.logic.sessionOf(volume)
+        if _workOn(session) != before:
+            self.showMessage(_("You changed the corners meanwhile, so they were kept. Press Apply to find all anew."))
+            return
+        first, chosen = session is None, self._parameterNode.inputVolume is volume
         with slicer.util.tryWithErrorDisplay(_("The corners were not found."), waitCursor=False):
             session = self.logic.finishDetection(volume, picture, answer)
             self.showMessage(_("Found the corners in {ms} ms.").format(ms=round(1000 * answer["seconds"])))
-            if first:
+            if first and chosen and self.parent.isEntered:  # else the views are not this radiograph's
                 self._showRadiograph(volume, session.picture)
             self._updateControls()
 
@@ -314,6 +319,12 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.showRadiograph(volume, picture)
         # A view of a new layout has its size only then.
         qt.QTimer.singleShot(0, lambda: self.logic.turnUpright(volume, picture))
+
+
+def _workOn(session):
+    """What a reader did to a session, to be compared; None without a session."""
+    reading = session.reading if session is not None else None
+    return reading and (reading.given, reading.locked, reading.absent, reading.accepted, tuple(reading.levels))
 
 
 class KeypointModuleTest(ScriptedLoadableModuleTest):

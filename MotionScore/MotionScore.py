@@ -220,8 +220,12 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         result = self.logic.finishGrading(self._parameterNode, volume, jobResult)
         self.log.info(_("Graded {n} slices.").format(n=int(result.scored.sum())))
         self._updateControls()
-        if not self.review.hidesResult():
+        if self._isLookedAt(volume) and not self.review.hidesResult():
             self.onShowPlot()
+
+    def _isLookedAt(self, volume):
+        """Whether the views are this scan's: the user may have gone to another one, or to another module."""
+        return self.parent.isEntered and self._parameterNode.inputVolume is volume
 
     def onAttentionButton(self):
         if self.jobs.running:
@@ -239,7 +243,8 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onAttention(self, volumeID, jobResult):
         volume = slicer.mrmlScene.GetNodeByID(volumeID)
         if volume is not None:
-            self.logic.finishAttention(self._parameterNode, volume, jobResult)
+            self.logic.finishAttention(self._parameterNode, volume, jobResult, self._isLookedAt(volume))
+            self._updateControls()
 
     def onSampleButton(self):
         with slicer.util.tryWithErrorDisplay(_("The sample scan could not be made."), waitCursor=True):

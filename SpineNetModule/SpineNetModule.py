@@ -242,7 +242,8 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         spine = self.logic.finishReading(self._parameterNode, volume, jobResult)
         self.log.info(_("Found {n} vertebrae.").format(n=len(spine.vertebrae)))
         self._updateControls()
-        self.logic.showMiddle(self._parameterNode)
+        if self.parent.isEntered and self._parameterNode.inputVolume is volume:  # else the views are not this scan's
+            self.logic.showMiddle(self._parameterNode)
 
     def afterCorrection(self):
         """Show a correction, and update what it changed when the user wants that at once."""

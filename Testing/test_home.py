@@ -243,3 +243,36 @@ def test_asking_for_the_size_can_be_cancelled(host, monkeypatch):
     host.click("downloadButton")
     assert not host.widget.jobs.running
     assert host.dialogs.texts("confirm") == []
+
+
+def test_a_batch_that_ends_when_another_folder_is_chosen_tells_of_its_own(host, tmp_path, monkeypatch):
+    from SpineMotionToolsLib.batch import journal
+
+    rows = {"out": [SimpleNamespace(status="done", scene="", case="one")]}
+    monkeypatch.setattr(journal, "read_journal", lambda folder: rows[str(folder)])
+    monkeypatch.setattr(journal, "rows_of", lambda entries: entries)
+    monkeypatch.setattr(journal, "summary", lambda entries: ", ".join(row.case for row in entries))
+    written = []
+    monkeypatch.setattr(host.widget.batch, "_writeScenes", lambda parameters, rows: written.extend(rows))
+    host.widget._parameterNode.outputFolder = tmp_path
+    host.widget.batch._onFinished({"out": "out", "scenes": True})
+    assert host.ui.batchStatusLabel.text == "one"
+    assert written == rows["out"]
+
+
+def test_packages_are_asked_for_without_the_wait_cursor(host, monkeypatch):
+    import qt
+    import slicer.packaging
+    from SpineMotionToolsGui import dependencies
+
+    shapes = []
+
+    def ensure(*arguments, **options):
+        shapes.append(qt.QApplication.overrideCursor().shape())
+
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", ensure)
+    with slicer.util.tryWithErrorDisplay("failed", waitCursor=True):
+        dependencies.ensureSmallPackages()
+        shapes.append(qt.QApplication.overrideCursor().shape())
+    assert shapes == [qt.Qt.ArrowCursor, qt.Qt.WaitCursor]
+    assert qt.QApplication.overrideCursor() is None

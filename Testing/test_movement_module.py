@@ -623,7 +623,7 @@ def test_panel_console_and_terminal_give_the_same_numbers(host, walk, tmp_path):
 @pytest.mark.slow
 def test_infant_is_scored_with_what_was_drawn_by_hand(host, infant):
     torso = {0: [[121, 111], [153, 100], [143, 156], [163, 149]]}
-    host.widget.marks.takeFound(infant, torso)
+    host.widget.marks.takeFound(infant, torso, before={})
     node = parameters(host)
     node.background = type(node.background)("outline")
     node.ageWeeks = 3.0
@@ -729,3 +729,53 @@ def test_exported_video_hides_faces(host, walk, app, tmp_path):
 @pytest.mark.slow
 def test_self_test(open_module):
     open_module("MovementModule").run_self_test()
+
+
+# -- jobs that end when the user has gone on ----------------------------------------------------------------------
+
+
+def test_scores_that_come_when_another_task_or_video_is_chosen_stay_with_theirs(host, walk):
+    host.click("sampleInfantButton")
+    chosen, layout = parameters(host).inputVideo, host.app.layoutManager().layout
+    finish(host, walk, gait_result())
+    assert parameters(host).inputVideo is chosen
+    assert parameters(host).task.value == "movements"
+    assert "Not scored yet" in host.ui.answerLabel.text
+    assert host.app.layoutManager().layout == layout
+    node = parameters(host)
+    node.inputVideo, node.task = walk.sequence, type(node.task)("gait")
+    assert "P(ASD)" in host.ui.answerLabel.text
+    assert "patient region" in node.region.GetName()
+
+
+def test_scores_that_come_when_another_module_is_shown_leave_its_views_alone(host, walk):
+    layout = host.app.layoutManager().layout
+    host.leave()
+    finish(host, walk, gait_result())
+    assert host.app.layoutManager().layout == layout
+    host.enter()
+    assert "P(ASD)" in host.ui.answerLabel.text
+
+
+def test_torso_points_are_found_for_the_video_they_were_looked_for_in(host, infant, walk):
+    from SpineMotionToolsLib.scene.video_marks import placed
+
+    torso = {0: [[121, 111], [153, 100], [143, 156], [163, 149]]}
+    node = parameters(host)
+    node.inputVideo = walk.sequence
+    host.widget.marks.takeFound(infant, torso, before={})
+    assert placed(node.torso) == {}
+    assert node.torsoBy.value == "network"
+    node.inputVideo = infant.sequence
+    node.task = type(node.task)("movements")
+    assert placed(node.torso) == torso
+
+
+def test_torso_points_placed_while_others_are_looked_for_stay(host, infant):
+    from SpineMotionToolsLib.scene.video_marks import placed, set_placed
+
+    earlier, mine, found = ([[n, 10], [n, 20], [n, 30], [n, 40]] for n in (1, 2, 3))
+    node = host.widget.marks.ensureNode(infant, "movements")
+    set_placed(node, {0: mine, 60: earlier})
+    host.widget.marks.takeFound(infant, {0: found, 60: found}, before={60: earlier})
+    assert placed(node) == {0: mine, 60: found}

@@ -26,7 +26,7 @@ class MadeNetwork:
 
         self.model, self.device, self.sha256 = model, device, sha256
         self.provenance, self.error, self.polls, self.calls, self.closed = None, None, 2, [], 0
-        self._question = None
+        self._question = self._onAnswer = None
         self._timer = qt.QTimer()
         self._timer.setInterval(5)
         self._timer.connect("timeout()", self.poll)
@@ -37,8 +37,11 @@ class MadeNetwork:
 
     def ask(self, radiograph, chain, onAnswer, onError):
         self.calls.append(chain)
-        self._question = [self.polls, radiograph, chain, onAnswer, onError]
+        self._question, self._onAnswer = [self.polls, radiograph, chain, onAnswer, onError], onAnswer
         self._timer.start()
+
+    def isNewest(self, onAnswer):
+        return self._onAnswer == onAnswer
 
     def search(self, radiograph, onAnswer, onError):
         self.ask(radiograph, "search", onAnswer, onError)
@@ -74,7 +77,7 @@ class MadeNetwork:
             pass
 
     def close(self):
-        self._question = None
+        self._question = self._onAnswer = None
         self.closed += 1
 
 
@@ -848,3 +851,73 @@ def test_self_test(open_module, monkeypatch):
         find = importlib.util.find_spec
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
     host.run_self_test()
+
+
+# ---- jobs that end when the user has gone on -----------------------------------------------------------------------
+
+
+def test_corners_that_come_when_another_module_is_shown_leave_its_views_alone(host, volume):
+    host.logic._network.polls = 20
+    host.click("applyButton")
+    host.leave()
+    layout = host.app.layoutManager().layout
+    host.wait(lambda: not host.widget.jobs.running)
+    assert host.app.layoutManager().layout == layout
+    host.enter()
+    assert host.widget.session() is not None
+
+
+def test_corners_that_come_when_another_radiograph_is_chosen_leave_the_views_alone(host, volume):
+    from Testing.test_scene_keypoints import add_volume
+
+    host.logic._network.polls = 20
+    host.click("applyButton")
+    host.widget._parameterNode.inputVolume = add_volume(picture(SIZE)[None])
+    layout = host.app.layoutManager().layout
+    host.wait(lambda: not host.widget.jobs.running)
+    assert host.app.layoutManager().layout == layout
+    assert host.logic.sessionOf(volume) is not None
+    assert host.widget.session() is None
+
+
+def test_what_the_reader_does_while_corners_are_found_anew_is_kept(host, session):
+    host.logic._network.polls = 20
+    host.click("applyButton")
+    session.lock("L1")
+    host.wait(lambda: not host.widget.jobs.running)
+    assert host.widget.session() is session
+    assert session.reading.locked == (12,)
+    assert "kept" in host.ui.statusLabel.text
+
+
+def test_a_corner_dragged_while_corners_are_found_anew_ends_the_search(host, session):
+    host.logic._network.polls = 20
+    host.click("applyButton")
+    session._pending = {3: tuple(session.reading.points_px[3] + 5)}
+    moved = dict(session._pending)
+    session._ask(lambda: session.session.request_correct(moved))
+    host.wait(lambda: not host.widget.jobs.running)
+    assert host.ui.applyButton.text == "Apply"
+    assert "Press Apply again" in host.ui.logText.plainText
+    host.wait(lambda: not session.busy)
+    assert session.reading.given == (3,)
+
+
+def test_another_network_chosen_while_corners_are_looked_for_ends_the_search(host, volume, monkeypatch):
+    host.logic._network.polls = 20
+    monkeypatch.setattr("KeypointModuleLib.logic.Network", MadeNetwork)
+    host.click("applyButton")
+    host.widget._onModel("another")
+    host.wait(lambda: not host.widget.jobs.running)
+    assert host.ui.applyButton.text == "Apply"
+    assert "Press Apply again" in host.ui.statusLabel.text
+
+
+def test_names_given_to_vertebrae_are_not_discarded_unasked(host, session, app):
+    from SpineMotionToolsLib.keypoints.anatomy import names_from
+
+    session.nameLevels(names_from("C7"))
+    app.dialogs.answer(False)
+    host.click("applyButton")
+    assert not host.widget.jobs.running
+    assert session.reading.levels[0] == "C7"

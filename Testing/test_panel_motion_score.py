@@ -406,3 +406,75 @@ def test_headings_of_the_table_are_words(host, volume):
     nodes.fill_table(table, Table("grades", [Column("member_agreement"), Column("z", "mm")], [[0.5, 1.0]]))
     titles = [table.GetColumnTitle(name) for name in ("member_agreement", "z")]
     assert titles == ["Member agreement", "Z (mm)"]
+
+
+# -- jobs that end when the user has gone on ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other(scene, host):
+    from SpineMotionToolsLib.scene import motion
+
+    return motion.add_scan(scene, np.zeros((4, 8, 8), np.int16), np.eye(4), "Other", "native", CALIBRATION)
+
+
+def test_grades_that_come_when_another_scan_is_chosen_stay_with_theirs(host, volume, other, scene):
+    node, layout = host.widget._parameterNode, host.app.layoutManager().layout
+    host.click("applyButton")
+    node.inputVolume = other
+    host.wait(lambda: not host.widget.jobs.running, timeout=120)
+    assert node.inputVolume is other
+    assert "Not graded yet" in host.ui.gradeLabel.text
+    assert host.app.layoutManager().layout == layout
+    node.inputVolume = volume
+    assert "Grade" in host.ui.gradeLabel.text
+    assert scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
+
+
+def test_grades_that_come_when_another_module_is_shown_leave_its_views_alone(host, volume):
+    layout = host.app.layoutManager().layout
+    host.click("applyButton")
+    host.leave()
+    host.wait(lambda: not host.widget.jobs.running, timeout=120)
+    assert host.app.layoutManager().layout == layout
+    host.enter()
+    assert "Grade" in host.ui.gradeLabel.text
+
+
+def test_attention_maps_belong_to_their_scans(host, volume, other, scene, tmp_path):
+    apply(host)
+    node, red = host.widget._parameterNode, scene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
+    result = host.logic.resultOf(node)
+
+    def attention(chosen, shape):
+        path = tmp_path / "attention.npy"
+        np.save(path, np.ones(shape, np.float32))
+        host.widget._onAttention(chosen.GetID(), {"attention": str(path)})
+        return path
+
+    attention(volume, (4, 4, 6))
+    first = node.attentionVolume
+    assert red.GetForegroundVolumeID() == first.GetID()
+    attention(other, (8, 8, 4))  # of a scan that is no longer chosen
+    assert node.attentionVolume is first
+    assert red.GetForegroundVolumeID() == first.GetID()
+    assert first.GetImageData().GetDimensions() == (4, 4, 6)
+    host.logic._show(node, other, result)
+    assert host.logic.resultOf(node) is not None
+    node.inputVolume = volume
+    assert node.attentionVolume is first
+    node.inputVolume = other
+    assert node.attentionVolume.GetName() == "Other motion attention"
+
+
+def test_threshold_and_blind_mode_chosen_while_a_folder_is_graded_stay(study):
+    node = study.widget._parameterNode
+    node.confidenceThreshold = 55  # the folder's tables still have the one before
+    study.widget.review._onPredicted({"graded": 0, "kept": 3, "skipped": []})
+    assert node.confidenceThreshold == 55
+    node.blindMode = True
+    study.widget.review._onPredicted({"graded": 0, "kept": 3, "skipped": []})
+    assert node.blindMode
+    node.blindMode = False
+    study.widget.review._onPredicted({"graded": 0, "kept": 3, "skipped": []})
+    assert not node.blindMode

@@ -714,3 +714,30 @@ def test_wrong_weights_are_a_sentence(host, volume, tmp_path):
 def test_self_test(open_module):
     """Reads the real sample with the starter networks, as a user's first click does."""
     open_module("SpineNetModule").run_self_test()
+
+
+def test_a_spine_that_comes_when_another_scan_is_chosen_stays_with_its_own(host, volume, scene, made_tasks):
+    from SpineMotionToolsLib.scene import nodes, spinenet
+
+    node = host.widget._parameterNode
+    host.click("applyButton")
+    other = spinenet.add_scan(scene, made_volume(seed=5))
+    node.inputVolume = other
+    slice_before = scene.GetNodeByID("vtkMRMLSliceNodeYellow").GetSliceOffset()
+    finish(host)
+    assert node.inputVolume is other
+    assert "Not read yet" in host.ui.summaryLabel.text
+    assert scene.GetNodeByID("vtkMRMLSliceNodeYellow").GetSliceOffset() == slice_before
+    node.inputVolume = volume
+    assert present(host).vertebrae
+    assert nodes.attribute(node.result, "Model") == "spinenet-starter"
+
+
+def test_a_spine_that_comes_when_another_module_is_shown_leaves_its_views_alone(host, volume, scene, made_tasks):
+    host.click("applyButton")
+    host.leave()
+    before = scene.GetNodeByID("vtkMRMLSliceNodeYellow").GetSliceOffset()
+    finish(host)
+    assert scene.GetNodeByID("vtkMRMLSliceNodeYellow").GetSliceOffset() == before
+    host.enter()
+    assert present(host).vertebrae

@@ -5,6 +5,7 @@ import tempfile
 
 import numpy as np
 import qt
+from slicer.i18n import tr as _
 
 POLL_INTERVAL_MS = 5
 
@@ -22,6 +23,7 @@ class Network:
         self.provenance = None
         self._service = None
         self._folder = None
+        self._onAnswer = None  # of the newest question
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_INTERVAL_MS)
         self._timer.connect("timeout()", self.poll)
@@ -47,6 +49,10 @@ class Network:
         call = {"search": self._file(f"{radiograph.digest}-whole", radiograph.image)}
         self._call({**call, "scale": radiograph.scale.factors.tolist()}, onAnswer, onError)
 
+    def isNewest(self, onAnswer):
+        """Whether the question with this callback is the one that is or was answered last."""
+        return self._onAnswer == onAnswer
+
     def _call(self, call, onAnswer, onError):
         def answered(answer):
             from SpineMotionToolsLib.common.provenance import Provenance
@@ -55,6 +61,7 @@ class Network:
             onAnswer(answer)
 
         self._running().call(call, answered, onError)
+        self._onAnswer = onAnswer
         self._timer.start()
 
     def wait(self):
@@ -77,7 +84,7 @@ class Network:
         self._timer.stop()
         if self._service is not None:
             self._service.close()
-        self._service, self._folder = None, None
+        self._service, self._folder, self._onAnswer = None, None, None
 
     def _running(self):
         from SpineMotionToolsLib.common.errors import SpineMotionError
@@ -127,7 +134,11 @@ class Question:
             network.ask(radiograph, chain, self._onAnswer, self._onError)
 
     def poll(self):
+        from SpineMotionToolsLib.common.errors import Cancelled
+
         self._network.poll()
+        if self.result is None and self.error is None and not self._network.isNewest(self._onAnswer):
+            self.error = Cancelled(_("The network was asked something else meanwhile. Press Apply again."))
         return self.result is not None or self.error is not None
 
     def wait(self):

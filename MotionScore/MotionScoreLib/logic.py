@@ -74,9 +74,14 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
         return self._startFrom("motion.tasks:grade", parameterNode, {}, onProgress)
 
     def finishGrading(self, parameterNode, volumeNode, jobResult):
-        """Put a finished job's grades into the scene; returns the `MotionResult`."""
+        """Put a finished job's grades into the scene; returns the `MotionResult`. The chosen volume stays chosen."""
+        from SpineMotionToolsLib.scene import motion
+
         result = self._resultFrom(jobResult)
-        self._show(parameterNode, volumeNode, result)
+        if parameterNode.inputVolume is volumeNode:
+            self._show(parameterNode, volumeNode, result)
+        else:  # the user went on to another scan
+            motion.show_result(slicer.mrmlScene, volumeNode, result)
         return result
 
     def startAttention(self, parameterNode, onProgress):
@@ -86,15 +91,15 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
         extra = {"mode": parameterNode.attentionMode.value, "result": json.loads(parameterNode.result.GetText())}
         return self._startFrom("motion.tasks:explain", parameterNode, extra, onProgress)
 
-    def finishAttention(self, parameterNode, volumeNode, jobResult):
-        """Show a finished attention map over its scan."""
+    def finishAttention(self, parameterNode, volumeNode, jobResult, show=True):
+        """Put a finished attention map into the scene; with `show`, over its scan in the views."""
         from SpineMotionToolsLib.scene import motion
 
         attention = np.load(jobResult["attention"], allow_pickle=False)
-        opacity = parameterNode.attentionOpacity
-        parameterNode.attentionVolume = motion.show_attention(
-            slicer.mrmlScene, volumeNode, attention, opacity, parameterNode.attentionVolume
-        )
+        opacity = parameterNode.attentionOpacity if show else None
+        overlay = motion.show_attention(slicer.mrmlScene, volumeNode, attention, opacity)
+        if parameterNode.inputVolume is volumeNode:
+            parameterNode.attentionVolume = overlay
 
     def _startFrom(self, task, parameterNode, extra, onProgress):
         from SpineMotionToolsLib.common.jobs import start_job
@@ -146,7 +151,7 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
 
         existing = motion.MotionNodes(parameterNode.result, parameterNode.gradeTable, parameterNode.gradeChart)
         if existing.result is not None and parameterNode.inputVolume is not volumeNode:
-            existing = motion.find_result(slicer.mrmlScene, volumeNode)  # those in use belong to another scan
+            existing = None  # those in use belong to another scan
         shown = motion.show_result(slicer.mrmlScene, volumeNode, result, existing)
         with slicer.util.NodeModify(parameterNode):
             parameterNode.inputVolume = volumeNode
@@ -178,6 +183,7 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
                 parameterNode.result = found.result
                 parameterNode.gradeTable = found.table
                 parameterNode.gradeChart = found.chart
+                parameterNode.attentionVolume = motion.find_attention(slicer.mrmlScene, volume)
 
     def calibrationText(self, volumeNode, gradingUnit):
         """The unit and calibration of a volume, and what that means for grading, as rich text."""

@@ -118,7 +118,7 @@ class ReviewPanel:
         self._ui.statusLabel.text = message.format(
             graded=result["graded"], kept=result["kept"], skipped=len(result["skipped"])
         )
-        self._sessionKey = None
+        self._readAnew()
         self.update()
 
     # -- the session ----------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class ReviewPanel:
             self._session = ReviewSession(
                 node.datasetFolder,
                 reviewer=key[1],
-                blind=node.blindMode or (None if just else False),
+                blind=node.blindMode or (None if just or self._session is None else False),
                 threshold=None if just else int(node.confidenceThreshold),
             )
             known = {item.scan_id for item in self._session.items()}
@@ -161,6 +161,11 @@ class ReviewPanel:
         except SpineMotionError as error:  # nothing graded there yet
             self._session = None
             self._ui.currentScanLabel.text = html.escape(str(error))
+
+    def _readAnew(self):
+        """Read the folder's tables at the next update; threshold and blind mode stay as the panel shows them."""
+        if self._sessionKey is not None:
+            self._sessionKey = (self._sessionKey[0], None, None)
 
     def _followThreshold(self):
         """A moved slider counts at once; statuses on disk follow when it rests, because they may be thousands."""
@@ -366,6 +371,6 @@ class ReviewPanel:
                 invalid=len(counts.invalid),
             )
             self._module.log.info(" ".join((text, *counts.invalid)))
-            self._sessionKey = None  # read the grades anew
+            self._readAnew()
             self._module._updateControls()
             self._ui.reviewMessageLabel.text = html.escape(text)

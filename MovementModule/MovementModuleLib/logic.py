@@ -56,10 +56,11 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         return loading.startLoading(path, onProgress)
 
     @staticmethod
-    def finishLoading(path, jobResult):
+    def finishLoading(path, jobResult, show=True):
         """Put what a finished job decoded into the scene and show it; returns the sequence node."""
         shown = loading.finishLoading(path, jobResult)
-        MovementModuleLogic.showVideo(shown)
+        if show:
+            MovementModuleLogic.showVideo(shown)
         return shown.sequence
 
     @staticmethod
@@ -131,7 +132,11 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
             result = self._resultFrom(jobResult)
             if show:
                 self._keep(sequence, {**jobResult, "choices": job.choices})
-                self._show(self.getParameterNode(), sequence, result)
+                self._show(sequence, result)
+                node = self.getParameterNode()
+                with slicer.util.NodeModify(node):
+                    node.inputVideo, node.task = sequence, type(node.task)(task)
+                    self.takeOver(node)
         finally:
             job.close()
         return result
@@ -148,13 +153,21 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         extra = {"explain": explain, "overlay": overlay, "faces_hidden": faces, "face_hidden": faces}
         return self._start(start_job, parameterNode.inputVideo, self.requestOf(parameterNode), onProgress, extra)
 
-    def finishScoring(self, parameterNode, sequenceNode, jobResult):
-        """Put a finished job's scores, and activation maps if it made any, into the scene; returns the result."""
+    def finishScoring(self, parameterNode, sequenceNode, jobResult, show=True):
+        """Put a finished job's scores, and activation maps if it made any, into the scene; returns the result.
+
+        The chosen video and task stay chosen; with `show`, the slice views show the activation.
+        """
+        from SpineMotionToolsLib.scene import video_activation
+
         maps = self._keep(sequenceNode, jobResult)
         result = self._resultFrom(jobResult)
-        self._show(parameterNode, sequenceNode, result)
+        video = self._show(sequenceNode, result)
         if maps is not None:
-            self._showActivation(parameterNode, sequenceNode, result, maps)
+            opacity = parameterNode.activationOpacity if show else None
+            video_activation.show_activation(slicer.mrmlScene, video, result, maps, opacity)
+            self.goToItem(video, video.item)
+        self.takeOver(parameterNode)
         return result
 
     def startFinding(self, parameterNode, onProgress):
@@ -252,25 +265,14 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         self._kept.clear()
         self._result, self._resultKey = None, None
 
-    def _show(self, parameterNode, sequenceNode, result):
+    def _show(self, sequenceNode, result):
         from SpineMotionToolsLib.scene import video_activation, video_results
 
         video, system = self.videoOf(sequenceNode), result.provenance.system
         video_activation.remove_activation(slicer.mrmlScene, video, system)
         shown = video_results.show_result(slicer.mrmlScene, video, result)
         video_results.move_cursor(shown.chart, video.time_s)
-        with slicer.util.NodeModify(parameterNode):
-            parameterNode.inputVideo = sequenceNode
-            parameterNode.task = type(parameterNode.task)(system)
-            self.takeOver(parameterNode)
-
-    def _showActivation(self, parameterNode, sequenceNode, result, maps):
-        from SpineMotionToolsLib.scene import video_activation
-
-        video = self.videoOf(sequenceNode)
-        video_activation.show_activation(slicer.mrmlScene, video, result, maps, parameterNode.activationOpacity)
-        self.takeOver(parameterNode)
-        self.goToItem(video, video.item)
+        return video
 
     def takeOver(self, parameterNode):
         """Point the parameter node at what belongs to the chosen video and task, also in a scene that was loaded."""

@@ -9,6 +9,7 @@ from slicer.util import VTKObservationMixin
 
 from MovementModuleLib import texts
 
+KINDS = {"gait": "region", "movements": "torso"}  # system -> what is drawn for it
 REST_MS = 200  # a dragged mark is taken over when it has rested so long
 LEAST_CHANGE_PX = 0.25
 
@@ -56,7 +57,7 @@ class MarksPanel(VTKObservationMixin):
 
     @property
     def kind(self):
-        return "region" if self._parameters.task.value == "gait" else "torso"
+        return KINDS[self._parameters.task.value]
 
     @property
     def _mark(self):
@@ -79,12 +80,15 @@ class MarksPanel(VTKObservationMixin):
         else:
             node.torsoBy = type(node.torsoBy)("manual")
 
-    def ensureNode(self, video):
-        """The node of region or torso points, made when the video has none."""
-        node = self.node()
+    def ensureNode(self, video, system):
+        """The node of region or torso points of a video, chosen or not; made when the video has none."""
+        from SpineMotionToolsLib.scene import nodes, video_marks
+
+        mark = video_marks.MARKS[KINDS[system]]
+        node = nodes.results_of(slicer.mrmlScene, video.sequence).get(mark.role)
         if node is None:
-            node = self._mark.make(slicer.mrmlScene, video)
-            setattr(self._parameters, self.kind, node)
+            node = mark.make(slicer.mrmlScene, video)
+            self._module.logic.takeOver(self._parameters)
         return node
 
     # -- what is shown --------------------------------------------------------------------------------------------
@@ -234,7 +238,7 @@ class MarksPanel(VTKObservationMixin):
 
         video = self._module.video()
         with slicer.util.tryWithErrorDisplay(_("Nothing could be drawn."), waitCursor=False):
-            node = self.ensureNode(video)
+            node = self.ensureNode(video, self._parameters.task.value)
             found = self.found(video, self._module.result())
             placed = video_marks.placed(node)
             value = video_marks.known_at(self.kind, video.frame, placed, found, 10**6) or self._mark.first(video)
@@ -273,15 +277,19 @@ class MarksPanel(VTKObservationMixin):
             self._module.logic.showVideo(video, self._parameters.activation)
             self._module._updateControls()
 
-    def takeFound(self, video, torso):
-        """Torso points that were looked for, as if placed by hand, so that they can be corrected."""
+    def takeFound(self, video, torso, before):
+        """Torso points that were looked for, as if placed by hand, so that they can be corrected.
+
+        `before`: what was placed when the search began; what was placed since then stays.
+        """
         from SpineMotionToolsLib.scene import video_marks
 
-        node = self.ensureNode(video)
-        self._remember(node)
-        video_marks.set_placed(node, {int(frame): points for frame, points in torso.items()})
-        self._parameters.showMarks = True
-        self._setWay()
+        node = self.ensureNode(video, "movements")
+        since = {frame: points for frame, points in self._remember(node).items() if before.get(frame) != points}
+        video_marks.set_placed(node, {int(frame): points for frame, points in torso.items()} | since)
+        if self._module.scoring.isChosen(video, "movements"):
+            self._parameters.showMarks = True
+            self._setWay()
         self._module._updateControls()
 
 

@@ -16,13 +16,15 @@ def ensureVideoPackages(flow: bool = False) -> None:
     if not wanted:
         return
     import slicer.packaging
+    from SpineMotionToolsGui.dependencies import arrowCursor
     from SpineMotionToolsLib.common.errors import DependencyError
 
     names = [PACKAGES[name] for name in wanted]
     requirements = [each for each in slicer.packaging.load_requirements(REQUIREMENTS) if each.name in names]
     sentence = _("Videos need the Python package {names}. Try again and accept its installation.")
     try:
-        slicer.packaging.pip_ensure(requirements, requester="SpineMotionTools")
+        with arrowCursor():
+            slicer.packaging.pip_ensure(requirements, requester="SpineMotionTools")
     except RuntimeError as error:  # declined
         raise DependencyError(sentence.format(names=", ".join(names))) from error
     except subprocess.CalledProcessError as error:  # the log was shown

@@ -39,12 +39,15 @@ class ScorePanel:
         self._run(self._ui.activationButton, failure, title, self._starting(explain=True), self.onScored)
 
     def onFind(self):
+        from SpineMotionToolsLib.scene import video_marks
+
+        before = video_marks.placed(self._module._parameterNode.torso)
         self._run(
             self._ui.findButton,
             _("No torso points were looked for."),
             _("Looking for the torso points"),
             lambda onProgress: self._module.logic.startFinding(self._module._parameterNode, onProgress),
-            self._onFound,
+            lambda video, jobResult: self._onFound(video, jobResult, before),
         )
 
     def onExportVideo(self):
@@ -101,8 +104,9 @@ class ScorePanel:
     def onScored(self, video, jobResult):
         """Show scores, and the activation if it was computed."""
         logic, sequence = self._module.logic, video.sequence
-        result = logic.finishScoring(self._module._parameterNode, sequence, jobResult)
-        system, problems = result.provenance.system, list(jobResult.get("problems", ()))
+        system, problems = jobResult["result"]["provenance"]["system"], list(jobResult.get("problems", ()))
+        lookedAt = self._module.parent.isEntered and self.isChosen(video, system)
+        result = logic.finishScoring(self._module._parameterNode, sequence, jobResult, lookedAt)
         self._problems[(sequence.GetID(), system)] = problems
         for problem in problems:  # shown among the warnings, too
             self._module.log.error(problem)
@@ -111,14 +115,20 @@ class ScorePanel:
             return
         counted = _("Scored {n} clips.") if system == "gait" else _("Scored {n} seconds.")
         self._say(counted.format(n=len(logic.spansOf(result))))
-        self._module.marks.ensureNode(logic.videoOf(sequence))
-        self._module.results.onShowPlot()
+        self._module.marks.ensureNode(logic.videoOf(sequence), system)
+        if lookedAt:
+            self._module.results.onShowPlot()
 
-    def _onFound(self, video, jobResult):
+    def isChosen(self, video, system):
+        """Whether video and task are still the chosen ones: the user may go on to others while a job runs."""
+        node = self._module._parameterNode
+        return node.inputVideo is video.sequence and node.task.value == system
+
+    def _onFound(self, video, jobResult, before):
         if not jobResult["torso"]:
             self._say(_("No infant was found. Place the torso points by hand."))
             return
-        self._module.marks.takeFound(video, jobResult["torso"])
+        self._module.marks.takeFound(video, jobResult["torso"], before)
         self._say(_("Found torso points on {n} frames.").format(n=len(jobResult["torso"])))
 
     def _onVideoWritten(self, video, jobResult, path):

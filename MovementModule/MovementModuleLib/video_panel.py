@@ -86,7 +86,8 @@ class VideoPanel(VTKObservationMixin):
 
     def _onLoaded(self, path, jobResult):
         with slicer.util.tryWithErrorDisplay(_("The video was not loaded."), waitCursor=True):
-            self._module._parameterNode.inputVideo = self._module.logic.finishLoading(path, jobResult)
+            entered = self._module.parent.isEntered  # else the views are another module's
+            self._module._parameterNode.inputVideo = self._module.logic.finishLoading(path, jobResult, entered)
 
     def onSample(self, task):
         with slicer.util.tryWithErrorDisplay(_("The sample video was not loaded."), waitCursor=True):

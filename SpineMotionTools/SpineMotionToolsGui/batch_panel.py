@@ -162,13 +162,14 @@ class BatchPanel:
         return report
 
     def _onFinished(self, parameters):
-        from SpineMotionToolsLib.batch.journal import summary
+        from SpineMotionToolsLib.batch.journal import read_journal, rows_of, summary
 
         self._fillRows()
-        self._ui.batchStatusLabel.text = html.escape(summary(self._rows))
-        self._module.log.info(summary(self._rows))
+        rows = rows_of(read_journal(parameters["out"]))  # another folder may be chosen by now
+        self._ui.batchStatusLabel.text = html.escape(summary(rows))
+        self._module.log.info(summary(rows))
         if parameters["scenes"]:
-            self._writeScenes(parameters, [row for row in self._rows if row.status == "done" and not row.scene])
+            self._writeScenes(parameters, [row for row in rows if row.status == "done" and not row.scene])
 
     def _writeScenes(self, parameters, rows):
         """Save the scenes that the child process could not make, one at a time, so that the window stays alive."""

@@ -3,10 +3,22 @@
 import importlib.util
 import os
 import subprocess
+from contextlib import contextmanager
 
+import qt
 from slicer.i18n import tr as _
 
 REQUIREMENTS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "Resources", "requirements.txt")
+
+
+@contextmanager
+def arrowCursor():
+    """For questions that are asked while the application shows the wait cursor."""
+    qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.ArrowCursor))
+    try:
+        yield
+    finally:
+        qt.QApplication.restoreOverrideCursor()
 
 
 def ensureInferencePackages() -> None:
@@ -27,7 +39,8 @@ def ensureSmallPackages() -> None:
 
     requirements = slicer.packaging.load_requirements(REQUIREMENTS)
     try:
-        slicer.packaging.pip_ensure(requirements, requester="SpineMotionTools")
+        with arrowCursor():
+            slicer.packaging.pip_ensure(requirements, requester="SpineMotionTools")
     except RuntimeError as error:  # declined
         raise DependencyError(
             _("Networks cannot run without these packages. Press Apply again and accept the installation.")
@@ -49,7 +62,9 @@ def _installTorch() -> None:
             _("PyTorch is missing. Install the extension 'PyTorch' in the Extensions Manager, restart, and try again.")
         ) from error
     logic = PyTorchUtils.PyTorchUtilsLogic()
-    if logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.6") is None:
+    with arrowCursor():
+        torch = logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.6")
+    if torch is None:
         raise DependencyError(
             _("PyTorch was not installed. Press Apply again, or open the module 'PyTorch Util' and install it there.")
         )

@@ -77,8 +77,15 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
 
     def finishReading(self, parameterNode, volumeNode, jobResult):
         """Put a finished job's spine into the scene; returns the `Spine`."""
+        from SpineMotionToolsLib.scene import nodes, spinenet
+
         spine = self._spineFrom(jobResult, volumeNode)
-        self._showReading(parameterNode, volumeNode, spine, jobResult.get("model", parameterNode.model))
+        model = jobResult.get("model", parameterNode.model)
+        if parameterNode.inputVolume is volumeNode:
+            self._showReading(parameterNode, volumeNode, spine, model)
+        else:  # the user went on to another scan
+            shown = spinenet.show_spine(slicer.mrmlScene, volumeNode, spine)
+            nodes.set_attribute(shown.result, "Model", model)
         return spine
 
     def startUpdate(self, parameterNode, onProgress):
@@ -101,8 +108,7 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
         if parameterNode.inputVolume is volumeNode:
             self._show(parameterNode, volumeNode, spine)
         else:  # the user went on to another scan
-            existing = spinenet.find_spine(slicer.mrmlScene, volumeNode)
-            spinenet.show_spine(slicer.mrmlScene, volumeNode, spine, existing)
+            spinenet.show_spine(slicer.mrmlScene, volumeNode, spine)
         return spine
 
     def _start(self, start, task, volumeNode, options, onProgress=None):
@@ -146,7 +152,7 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
 
         existing = self._nodes(parameterNode)
         if existing.result is not None and spinenet.scan_of(existing.result) is not volumeNode:
-            existing = spinenet.find_spine(slicer.mrmlScene, volumeNode)  # those in use belong to another scan
+            existing = None  # those in use belong to another scan
         shown = spinenet.show_spine(slicer.mrmlScene, volumeNode, spine, existing, parameterNode.cornersInAllSlices)
         self.history.wrote(shown.result.GetText())
         with slicer.util.NodeModify(parameterNode):

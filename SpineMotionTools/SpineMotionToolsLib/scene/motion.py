@@ -29,6 +29,7 @@ ATTENTION_FLOOR = 0.1  # weaker attention stays transparent, so that the bone un
 
 
 ROLES = {"result": "motion result", "table": "motion table", "chart": "motion chart"}
+ATTENTION_ROLE = "motion attention"
 
 
 @dataclass
@@ -41,8 +42,8 @@ class MotionNodes:
 
 
 def show_result(scene, volume_node, result: MotionResult, existing: MotionNodes | None = None) -> MotionNodes:
-    """Write a motion result into the scene beside its scan; nodes given in `existing` are reused."""
-    existing = existing or MotionNodes()
+    """Write a motion result into the scene beside its scan; nodes in `existing`, or else the scan's own, are reused."""
+    existing = existing or find_result(scene, volume_node)
     name = volume_node.GetName() or "scan"
     shown = MotionNodes(
         result=nodes.ensure(scene, "vtkMRMLTextNode", f"{name} motion result", existing.result),
@@ -187,10 +188,15 @@ def show_stack_boxes(scene, volume_node, result: MotionResult, existing: list | 
     return boxes
 
 
-def show_attention(scene, volume_node, attention_xyz: np.ndarray, opacity: float, existing=None):
-    """The attention map (x, y, z), 0 to 1, as an overlay volume on the scan; returns its node."""
+def find_attention(scene, volume_node):
+    """The overlay volume of a scan's attention map; None when it has none."""
+    return nodes.results_of(scene, volume_node).get(ATTENTION_ROLE)
+
+
+def show_attention(scene, volume_node, attention_xyz: np.ndarray, opacity: float | None = None):
+    """The attention map (x, y, z), 0 to 1, as a volume; with an opacity it is laid over the scan in the views."""
     name = f"{volume_node.GetName() or 'scan'} motion attention"
-    node = nodes.ensure(scene, "vtkMRMLScalarVolumeNode", name, existing)
+    node = nodes.ensure(scene, "vtkMRMLScalarVolumeNode", name, find_attention(scene, volume_node))
     nodes.set_volume(node, np.transpose(attention_xyz, (2, 1, 0)).astype(np.float32), nodes.ijk_to_ras(volume_node))
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     node.CreateDefaultDisplayNodes()
@@ -203,8 +209,10 @@ def show_attention(scene, volume_node, attention_xyz: np.ndarray, opacity: float
     explained = find_result(scene, volume_node).result
     if explained is not None:
         nodes.set_attribute(node, "Provenance", nodes.attribute(explained, "Provenance"))
+    nodes.mark_result(node, volume_node, ATTENTION_ROLE)
     nodes.put_in_case_folder(scene, volume_node, (node,))
-    nodes.show_in_slice_views(scene, background=volume_node, foreground=node, opacity=opacity)
+    if opacity is not None:
+        nodes.show_in_slice_views(scene, background=volume_node, foreground=node, opacity=opacity)
     return node
 
 

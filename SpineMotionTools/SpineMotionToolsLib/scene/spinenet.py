@@ -50,8 +50,8 @@ class SpineNodes:
 def show_spine(
     scene, volume_node, spine: Spine, existing: SpineNodes | None = None, corners_in_all_slices: bool = False
 ) -> SpineNodes:
-    """Write a spine into the scene beside its scan; nodes given in `existing` are reused."""
-    existing = existing or SpineNodes()
+    """Write a spine into the scene beside its scan; nodes given in `existing`, or else the scan's own, are reused."""
+    existing = existing or find_spine(scene, volume_node)
     scan_name = volume_node.GetName() or "scan"
     shown = SpineNodes(
         **{

@@ -19,8 +19,11 @@ ACTIVATION_FLOOR = 0.15  # weaker activation stays transparent, so that the fram
 SIDE_PX = 160  # longest side of a map: the networks' own maps are 7 to 14 pixels wide
 
 
-def show_activation(scene, shown: video.SceneVideo, result, maps, opacity: float):
-    """Lay activation maps over a video, in step with its frames; returns the maps' sequence node."""
+def show_activation(scene, shown: video.SceneVideo, result, maps, opacity: float | None):
+    """Lay activation maps over a video, in step with its frames; returns the maps' sequence node.
+
+    With an `opacity` the slice views show both.
+    """
     system = result.provenance.system
     remove_activation(scene, shown, system)
     name = scene.GenerateUniqueName(f"{shown.sequence.GetName()} {system} activation")
@@ -46,7 +49,8 @@ def show_activation(scene, shown: video.SceneVideo, result, maps, opacity: float
     nodes.set_provenance(sequence, result.provenance)
     nodes.mark_result(sequence, shown.sequence, f"{system} activation")  # the volume takes each frame's attributes
     nodes.put_in_case_folder(scene, shown.sequence, (sequence, volume))
-    nodes.show_in_slice_views(scene, background=shown.volume, foreground=volume, opacity=opacity)
+    if opacity is not None:
+        nodes.show_in_slice_views(scene, background=shown.volume, foreground=volume, opacity=opacity)
     return sequence
 
 
