@@ -169,8 +169,9 @@ class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         from SpineMotionToolsGui.batch_parameters import SpineMotionToolsParameterNode
+        from SpineMotionToolsGui.binding import readable
 
-        return SpineMotionToolsParameterNode(super().getParameterNode())
+        return readable(SpineMotionToolsParameterNode, super().getParameterNode())
 
     def modulePurpose(self, name):
         return {

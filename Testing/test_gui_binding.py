@@ -81,3 +81,20 @@ def test_no_two_modules_package_the_same_path():
         for group in packaged_files(folder):
             for path in group:
                 assert owners.setdefault(path, folder.name) == folder.name, path
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_values_of_another_version_become_the_defaults(open_module, app, name):
+    """A scene may hold choices that this version does not know, or damaged ones; the others stay."""
+    host = open_module(name)
+    node = host.logic.getParameterNode()
+    stored = node.parameterNode
+    stored.SetParameter("model" if name != "MovementModule" else "gaitModel", "mine")
+    host.leave()
+    for parameter in ("device", "stackHeight", "sliceIndex", "ageWeeks"):
+        if stored.GetParameter(parameter):
+            stored.SetParameter(parameter, "unheard of")
+    app.uncaught.clear()  # of the wrapper that the panel had until now
+    host.enter()
+    assert host.widget._parameterNode.device.value == "auto"
+    assert "mine" in [stored.GetParameter(parameter) for parameter in stored.GetParameterNames()]

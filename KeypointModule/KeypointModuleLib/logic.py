@@ -33,7 +33,9 @@ class KeypointModuleLogic(ScriptedLoadableModuleLogic):
         self._refused = {}  # volume node id -> why its saved session cannot be resumed
 
     def getParameterNode(self):
-        return KeypointModuleParameterNode(super().getParameterNode())
+        from SpineMotionToolsGui.binding import readable
+
+        return readable(KeypointModuleParameterNode, super().getParameterNode())
 
     # -- sessions -------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,9 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
     SAMPLE_GRADES = (1, 3, 5)
 
     def getParameterNode(self):
-        return MotionScoreParameterNode(super().getParameterNode())
+        from SpineMotionToolsGui.binding import readable
+
+        return readable(MotionScoreParameterNode, super().getParameterNode())
 
     # -- grading --------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,9 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         self._result, self._resultKey = None, None
 
     def getParameterNode(self):
-        return MovementModuleParameterNode(super().getParameterNode())
+        from SpineMotionToolsGui.binding import readable
+
+        return readable(MovementModuleParameterNode, super().getParameterNode())
 
     # -- videos ---------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,37 @@
 """Widgets that show fields of a parameter node, where Slicer's own binding falls short."""
 
+import logging
+
+import slicer
+
 PARAMETER_NAME = "SlicerParameterName"
+
+
+def readable(wrapper, node):
+    """The wrapper of a parameter node; values it cannot read, of another version's scene, become the defaults.
+
+    Slicer's own wrapper raises for such a value, so that the panel would not even open.
+    """
+    names = node.GetParameterNames()
+    if not _reads(wrapper, node, names) and _reads(wrapper, node, ()):
+        with slicer.util.NodeModify(node):
+            for name in names:
+                if not _reads(wrapper, node, (name,)):
+                    logging.warning(f"{name} is set to its default: {node.GetParameter(name)!r} is not known here.")
+                    node.UnsetParameter(name)
+    return wrapper(node)
+
+
+def _reads(wrapper, node, names):
+    """Whether these parameters can be read; tried on a copy, on which a wrapper that failed leaves its observers."""
+    copy = slicer.vtkMRMLScriptedModuleNode()
+    for name in names:
+        copy.SetParameter(name, node.GetParameter(name))
+    try:
+        wrapper(copy)
+    except Exception:  # whatever Slicer's wrapper raises
+        return False
+    return True
 
 
 def connectWidgets(parameterNode, ui):

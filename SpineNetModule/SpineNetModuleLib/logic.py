@@ -29,7 +29,9 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
         self._parsed = (None, None)  # the result node's text, and its spine
 
     def getParameterNode(self):
-        return SpineNetModuleParameterNode(super().getParameterNode())
+        from SpineMotionToolsGui.binding import readable
+
+        return readable(SpineNetModuleParameterNode, super().getParameterNode())
 
     # -- reading --------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Picture:
         try:
             lists = ("axes", "flipped", "size", "spacing_mm", "region", "notes")
             return cls(**{k: tuple(v) if k in lists and v is not None else v for k, v in values.items()})
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
             raise InputError("The session's picture is not described as expected. Detect the corners again.") from error
 
     def radiograph(self, volume_node) -> Radiograph:
