@@ -167,6 +167,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Enable what can be used, and say what is missing for the rest."""
         node = self._parameterNode
         volume = node.inputVolume if node else None
+        self.jobs.showAbout(volume)
         session = self.session()
         picture = self._showPicture(node, session)
         if not self.jobs.running:

@@ -170,6 +170,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node:
             self.logic.takeOverResult(node)
         result = self.logic.resultOf(node) if node else None
+        self.jobs.showAbout(volume)
         self.ui.calibrationLabel.text = self.logic.calibrationText(volume, node.gradingUnit) if volume else ""
         if not self.jobs.running:
             self.ui.applyButton.enabled = volume is not None

@@ -188,6 +188,7 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.takeOver(node)
         video, result = self.video(), self.result()
         problem = self.logic.videoProblem(video.sequence) if video else ""
+        self.jobs.showAbout(video.sequence if video else None)
         self.videos.update(video, problem)
         if not self.jobs.running:
             ready = video is not None and not problem

@@ -190,6 +190,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node:
             self.logic.takeOverResult(node)
         spine = self.logic.resultOf(node) if node else None
+        self.jobs.showAbout(volume)
         ui.scanLabel.text = self.logic.scanText(volume)
         if not self.jobs.running:
             ui.applyButton.enabled = volume is not None

@@ -478,3 +478,16 @@ def test_threshold_and_blind_mode_chosen_while_a_folder_is_graded_stay(study):
     node.blindMode = False
     study.widget.review._onPredicted({"graded": 0, "kept": 3, "skipped": []})
     assert not node.blindMode
+
+
+def test_stack_boxes_of_a_scene_that_was_loaded_into_this_one_hide_those_that_were_there(host, volume, scene, tmp_path):
+    import slicer
+
+    apply(host)
+    host.widget._parameterNode.showStackBoxes = True
+    path = host.save_scene(tmp_path / "scene.mrb")
+    host.load_scene(path, clear=False)
+    boxes = slicer.util.getNodesByClass("vtkMRMLMarkupsROINode")
+    assert [box.GetDisplayVisibility() for box in boxes] == [0, 0, 1, 1]
+    host.widget._parameterNode.showStackBoxes = False
+    assert not any(box.GetDisplayVisibility() for box in boxes)

@@ -741,3 +741,13 @@ def test_a_spine_that_comes_when_another_module_is_shown_leaves_its_views_alone(
     assert scene.GetNodeByID("vtkMRMLSliceNodeYellow").GetSliceOffset() == before
     host.enter()
     assert present(host).vertebrae
+
+
+def test_a_sentence_about_a_scan_leaves_with_it(host, volume, scene):
+    from SpineMotionToolsLib.scene import spinenet
+
+    host.ui.statusLabel.text = "The scan is empty: all voxels are equal."
+    host.widget._updateControls()
+    assert host.ui.statusLabel.text
+    host.widget._parameterNode.inputVolume = spinenet.add_scan(scene, made_volume(seed=5))
+    assert host.ui.statusLabel.text == ""

@@ -241,8 +241,8 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
             parameterNode.stackBoxes = motion.show_stack_boxes(
                 slicer.mrmlScene, parameterNode.inputVolume, result, boxes
             )
-        for box in boxes:
-            box.SetDisplayVisibility(bool(wanted))
+        for box in motion.all_stack_boxes(slicer.mrmlScene):  # those of other scans too, e.g. of an imported scene
+            box.SetDisplayVisibility(bool(wanted) and box in parameterNode.stackBoxes)
         overlay = parameterNode.attentionVolume
         if overlay is not None:
             opacity = 0.0 if hidden else parameterNode.attentionOpacity

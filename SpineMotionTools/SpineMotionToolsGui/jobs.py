@@ -23,6 +23,7 @@ class JobControls:
         self._button = None
         self._buttonText = ""
         self._onResult = None
+        self._about = None
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_INTERVAL_MS)
         self._timer.connect("timeout()", self._poll)
@@ -50,6 +51,14 @@ class JobControls:
         self._statusLabel.text = title
         self._log.info(title)
         self._timer.start()
+
+    def showAbout(self, node) -> None:
+        """Tell what is chosen: when another node is, a sentence about the one before leaves the status line."""
+        identifier = node.GetID() if node is not None else None
+        if identifier is not None and identifier != self._about:
+            if self._about is not None and not self.running:
+                self._statusLabel.text = ""
+            self._about = identifier
 
     def cancel(self) -> None:
         """Stop the running job and its whole process tree; the scene stays as it was."""

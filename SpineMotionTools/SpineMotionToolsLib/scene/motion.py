@@ -188,6 +188,13 @@ def show_stack_boxes(scene, volume_node, result: MotionResult, existing: list | 
     return boxes
 
 
+def all_stack_boxes(scene) -> list:
+    """The stack boxes of all scans."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode")
+    boxes = [scene.GetNthNodeByClass(index, "vtkMRMLMarkupsROINode") for index in range(count)]
+    return [box for box in boxes if nodes.attribute(box, "Stack") is not None]
+
+
 def find_attention(scene, volume_node):
     """The overlay volume of a scan's attention map; None when it has none."""
     return nodes.results_of(scene, volume_node).get(ATTENTION_ROLE)
