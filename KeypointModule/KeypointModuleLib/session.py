@@ -352,8 +352,7 @@ class InteractiveSession(VTKObservationMixin):
         """Write the session into its nodes; the corner under the mouse is left to the user."""
         self._writing = True
         try:
-            keep = () if self._dragged is None else (self._dragged,)
-            self.nodes.show(self.reading, self.picture, self.showUncertainty, keep)
+            self.nodes.show(self.reading, self.picture, self.showUncertainty, {self._dragged} - {None})
         finally:
             self._writing = False
         self._observeCorners()
