@@ -25,12 +25,13 @@ def pick_frames(available: int, wanted: int) -> np.ndarray:
     """Indices (wanted,) of evenly spread frames out of `available`, repeating frames where there are too few.
 
     The positions are evaluated in float32 from both ends, as the published program does; float64 would pick other
-    frames.
+    frames. Each is rounded once, as torch.linspace does on all but old processors, whatever this computer has.
     """
-    import torch
-
-    positions = torch.linspace(0, available - 1, wanted, dtype=torch.float32)
-    return torch.clamp(positions, 0, available - 1).long().numpy()
+    last, steps = available - 1, max(wanted - 1, 1)
+    step = float(np.float32(last) / np.float32(steps))
+    k = np.arange(wanted)
+    positions = np.where(k < max(wanted // 2, 1), k * step, last - step * (steps - k)).astype(np.float32)
+    return np.clip(positions, 0, last).astype(np.int64)
 
 
 def network_input(
