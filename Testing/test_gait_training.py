@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.video import FrameVideo, array_video
 from SpineMotionToolsLib.common.video_writing import write_video
 from SpineMotionToolsLib.gait import dataset, training
 from SpineMotionToolsLib.gait.models import ClipSettings, load_model
@@ -180,6 +181,27 @@ def test_missing_classes_and_too_few_patients_are_told(tmp_path):
         training.cross_validate(network, [], SETTINGS, training.Recipe(), tmp_path)
     with pytest.raises(InputError, match="2 or more"):
         training.cross_validate(network, [], SETTINGS, training.Recipe(), tmp_path, folds=1)
+
+
+def test_choices_that_make_no_training_are_told_before_it_starts(tmp_path):
+    from SpineMotionToolsLib.cli import main
+
+    pictures = np.zeros((30, 32, 32, 3), np.uint8)
+    for patient in ("ASD/p1", "ASD/p2", "ASD_not/p3", "ASD_not/p4"):
+        (tmp_path / patient).mkdir(parents=True)
+        write_video(tmp_path / patient / "walk.mp4", pictures, 30)
+    train = ["gait", "train", str(tmp_path), "--out", str(tmp_path / "out"), "--folds", "2", "--network"]
+    for choice in ("none", "x3d_m --frames 4", "x3d_m --frames 16 --size-px 64"):
+        assert main([*train, *choice.split()]) == 2
+    with pytest.raises(InputError, match="Nothing would be learned"):
+        training.Recipe(epochs=0)
+
+
+def test_frames_that_cannot_be_decoded_are_told():
+    video = array_video(np.zeros((30, 32, 32, 3), np.uint8))
+    video.frames = lambda numbers: [f for f in FrameVideo.frames(video, numbers) if f.number < 20]
+    with pytest.raises(InputError, match="Frame 20 of array"):
+        dataset.read_clip(video, 0, ClipSettings(size_px=32))
 
 
 def test_a_training_checkpoint_of_a_published_network_is_loaded_again(tmp_path):

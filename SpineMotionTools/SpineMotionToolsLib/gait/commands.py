@@ -241,7 +241,7 @@ def _add_train(subparsers) -> None:
 def _train(options: argparse.Namespace) -> int:
     from SpineMotionToolsLib.common.report import Report
     from SpineMotionToolsLib.gait.dataset import in_several_folds, labeled_folds, labeled_videos
-    from SpineMotionToolsLib.gait.models import ClipSettings, new_network
+    from SpineMotionToolsLib.gait.models import ClipSettings, check_settings, new_network
 
     videos, parts = labeled_folds(options.videos) or (labeled_videos(options.videos), None)
     from SpineMotionToolsLib.gait.training import Recipe, cross_validate  # takes seconds: it imports Lightning
@@ -250,7 +250,9 @@ def _train(options: argparse.Namespace) -> int:
     recipe = Recipe(epochs=options.epochs, transfer=options.transfer)
 
     def network():
-        return new_network(options.network, options.frames, options.start_from)
+        made = new_network(options.network, options.frames, options.start_from)
+        check_settings(options.network, made, settings, options.frames)
+        return made
 
     with quiet_training():
         found = cross_validate(network, videos, settings, recipe, options.out, options.folds, say, parts)

@@ -86,6 +86,8 @@ def read_clip(video: Video, start_s: float, settings: ClipSettings, mirror: bool
         raise InputError(f"{video.name} has no frames at {start_s:.2f} s. Copy or export the video again.")
     picked = numbers[pick_frames(len(numbers), settings.frames)]
     pictures = {frame.number: frame.picture for frame in video.frames(picked)}
+    if missing := set(picked.tolist()) - set(pictures):
+        raise InputError(f"Frame {min(missing)} of {video.name} cannot be decoded. Export it again, or leave it out.")
     clip = np.stack([pictures[number] for number in picked]).transpose(3, 0, 1, 2)
     return network_input(clip, settings.size_px, mirror=mirror)
 

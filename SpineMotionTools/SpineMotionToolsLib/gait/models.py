@@ -79,7 +79,8 @@ def load_model(path: Path | str | None = None, name: str | None = None, **settin
     else:
         model = _published_model(path, name)
     chosen = replace(model.settings, **{key: value for key, value in settings.items() if value is not None})
-    return replace(model, settings=_checked(model, chosen), starter=model.starter or starter)
+    check_settings(model.name, model.network, chosen, model.settings.frames)
+    return replace(model, settings=chosen, starter=model.starter or starter)
 
 
 def save_model(path: Path | str, network, settings: ClipSettings, starter: bool, **notes: str) -> None:
@@ -129,11 +130,7 @@ def _published_model(path: Path, name: str | None) -> GaitModel:
         raise WeightsError(f"{path.name} fits no gait network. Choose a checkpoint of the gait system.")
     if found == "early_fusion":
         stacked = frames = tensors["resnet_model.conv1.weight"].shape[1] // 3
-    try:
-        network = networks.build(found, stacked)
-    except KeyError as error:
-        known = ", ".join([*networks.PRESETS, "single_frame", "early_fusion", "late_fusion"])
-        raise WeightsError(f"The network {found!r} is unknown. Choose one of {known}.") from error
+    network = _built(found, stacked)
     _fill(network, tensors, path.name)
     least = networks.least_frames(found, stacked)
     settings = ClipSettings(
@@ -193,24 +190,34 @@ def _fill(network: nn.Module, tensors: Mapping[str, Any], what: str) -> None:
     network.eval()
 
 
-def _checked(model: GaitModel, settings: ClipSettings) -> ClipSettings:
+def _built(name: str, frames: int) -> nn.Module:
     from SpineMotionToolsLib.gait import networks
 
-    if isinstance(model.network, networks.VideoNet):
-        least, side = model.network.architecture.least_frames, model.network.architecture.least_side_px
+    try:
+        return networks.build(name, frames)
+    except KeyError as error:
+        known = ", ".join([*networks.PRESETS, "single_frame", "early_fusion", "late_fusion"])
+        raise WeightsError(f"The network {name!r} is unknown. Choose one of {known}.") from error
+
+
+def check_settings(name: str, network: nn.Module, settings: ClipSettings, stacked: int) -> None:
+    """Raise WeightsError for clips too short or too small for a network; `stacked`: the frames of "early_fusion"."""
+    from SpineMotionToolsLib.gait import networks
+
+    if isinstance(network, networks.VideoNet):
+        least, side = network.architecture.least_frames, network.architecture.least_side_px
     else:
-        least, side = networks.least_frames(model.name, model.settings.frames), 32
+        least, side = networks.least_frames(name, stacked), 32
     if settings.size_px < side:
         raise WeightsError(
-            f"The network {model.name} needs pictures of at least {side} pixels, and {settings.size_px} were asked for."
+            f"The network {name} needs pictures of at least {side} pixels, and {settings.size_px} were asked for."
             f" Set the side of the input to {side} or more."
         )
-    if settings.frames < least or (model.name == "early_fusion" and settings.frames != least):
+    if settings.frames < least or (name == "early_fusion" and settings.frames != least):
         raise WeightsError(
-            f"The network {model.name} needs {least} frames a clip, and {settings.frames} were asked for. "
+            f"The network {name} needs {least} frames a clip, and {settings.frames} were asked for. "
             f"Set the frames per clip to {least} or more."
         )
-    return settings
 
 
 def new_network(name: str, frames: int = 8, start_from: Path | str | None = None) -> nn.Module:
@@ -222,7 +229,7 @@ def new_network(name: str, frames: int = 8, start_from: Path | str | None = None
 
     from SpineMotionToolsLib.gait import networks
 
-    network = networks.build(name, frames)
+    network = _built(name, frames)
     if start_from is None:
         if isinstance(network, networks.VideoNet):
             networks.initialise_from_scratch(network)

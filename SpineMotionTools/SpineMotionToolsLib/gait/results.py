@@ -113,7 +113,8 @@ class GaitResult:
 
     def box_table(self) -> Table:
         """The patient's box in every frame; the file it is saved to can be corrected and given as boxes."""
-        columns = [Column("frame"), *(Column(name, "px", "", 1) for name in ("x1", "y1", "x2", "y2"))]
+        frame = Column("frame", "", "of the video, from 0")
+        columns = [frame, *(Column(name, "px", "", 1) for name in ("x1", "y1", "x2", "y2"))]
         return Table("Patient boxes", columns, [[int(row[0]), *(float(v) for v in row[1:])] for row in self.boxes])
 
     def to_json(self) -> dict[str, Any]:

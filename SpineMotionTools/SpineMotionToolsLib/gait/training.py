@@ -48,6 +48,10 @@ class Recipe:
     seed: int = 42
     weight_decay: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+            raise InputError("Nothing would be learned. Choose 1 epoch or more, batches of 1 or more, a rate above 0.")
+
 
 class GaitTraining(lightning.LightningModule):
     """A network in training. Its checkpoint's tensors are named `model.*`, as published."""

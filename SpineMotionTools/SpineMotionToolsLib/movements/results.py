@@ -123,7 +123,8 @@ class MovementResult:
             for frame, points in sorted(self.torso.items())
             for name, (x, y) in zip(POINT_NAMES, points)
         ]
-        columns = [Column("frame"), Column("point"), Column("x", "px", "", 1), Column("y", "px", "", 1)]
+        frame = Column("frame", "", "of the video, from 0")
+        columns = [frame, Column("point"), Column("x", "px", "", 1), Column("y", "px", "", 1)]
         return Table("Torso points", columns, rows)
 
     def to_json(self) -> dict[str, Any]:

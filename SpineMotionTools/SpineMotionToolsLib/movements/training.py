@@ -40,6 +40,10 @@ class Recipe:
     patience: int = PATIENCE
     seed: int = 2021
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+            raise InputError("Nothing would be learned. Choose 1 epoch or more, batches of 1 or more, a rate above 0.")
+
 
 class Chunks(Dataset):
     """Chunks held in memory: pictures (n,3,H,W), flows (n,2F,H,W), labels (n,); `mirrored` mirrors every other time."""
