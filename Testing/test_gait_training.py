@@ -172,6 +172,9 @@ def test_prepared_videos_hold_the_cropped_patient(tmp_path, capsys):
     assert picture[:, :40].max() < 30  # black bars beside the person
     assert picture[:, 150:362].std() > 10
     assert sorted(v.patient for v in dataset.labeled_videos(tmp_path / "out")) == ["p2", "walk0.mp4", "walk1.mp4"]
+    options = parser.parse_args(["prepare", str(tmp_path / "out"), "--out", f"{tmp_path}/raw/../out"])
+    with pytest.raises(InputError, match="would replace the videos"):
+        options.run(options)
 
 
 def test_missing_classes_and_too_few_patients_are_told(tmp_path):

@@ -195,12 +195,14 @@ def _add_prepare(subparsers) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from SpineMotionToolsLib.common.errors import CONCERNS_ALL, reason_of
+    from SpineMotionToolsLib.common.errors import CONCERNS_ALL, InputError, reason_of
     from SpineMotionToolsLib.common.video_folders import result_names
     from SpineMotionToolsLib.gait.dataset import labeled_videos
     from SpineMotionToolsLib.gait.preparing import write_cropped
     from SpineMotionToolsLib.gait.tasks import person_of
 
+    if options.out.resolve() == options.videos.resolve():
+        raise InputError("The cropped videos would replace the videos themselves. Choose another folder for --out.")
     videos, failed = labeled_videos(options.videos), 0
     names = result_names([labeled.path.relative_to(options.videos) for labeled in videos])
     with progress_bar("preparing") as progress:
