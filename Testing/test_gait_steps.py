@@ -261,6 +261,8 @@ def test_boxes_of_a_file(tmp_path):
     path.write_text("frame,x1,y1,x2,y2\n3,1,2,30,90\n", encoding="utf-8")
     frame = next(array_video(np.zeros((5, 100, 100, 3), np.uint8)).frames([3]))
     assert read_boxes(path).detect(frame)[:, :4].tolist() == [[1, 2, 30, 90]]
+    path.write_text("\ufeffframe;x1;y1;x2;y2\n3;1,5;2;30;90\n", encoding="utf-8")  # saved by a spreadsheet
+    assert read_boxes(path).detect(frame)[:, :4].tolist() == [[1.5, 2, 30, 90]]
     path.write_text('[{"frame": 3, "x1": 1, "y1": 2, "x2": 30, "y2": 90}]', encoding="utf-8")
     assert len(read_boxes(path.rename(tmp_path / "boxes.json")).detect(frame)) == 1
 

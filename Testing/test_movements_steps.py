@@ -279,6 +279,8 @@ def test_torso_files(tmp_path):
     rows = [f"7,{name},{x},{y}" for name, (x, y) in zip(torso.POINT_NAMES, TORSO)]
     path.write_text("\n".join(["frame,point,x,y", *rows]), encoding="utf-8")
     assert np.allclose(read_torso(path)[7], TORSO)
+    path.write_text("\n".join(["frame,point,x,y", *rows]).replace(",", ";").replace(".", ","), encoding="utf-8")
+    assert np.allclose(read_torso(path)[7], TORSO)
     for text in ("frame,point,x,y\n7,nose,1,2\n", "frame,point,x,y\n", ""):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match="torso points"):

@@ -5,7 +5,6 @@ Every detector answers `detect(frame)` with rows (n,6): x1, y1, x2, y2 in pixels
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from SpineMotionToolsLib.common.errors import DependencyError, InputError
 from SpineMotionToolsLib.common.video import Frame, Video
+from SpineMotionToolsLib.common.video_tables import read_rows
 
 NO_ROWS = np.zeros((0, 6), np.float32)
 GOLDEN_RATIO = (1 + 5**0.5) / 2
@@ -171,8 +171,7 @@ def read_boxes(path: Path | str) -> BoxList:
         if path.suffix.lower() == ".json":
             entries = json.loads(path.read_text(encoding="utf-8"))
         else:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                entries = list(csv.DictReader(file))
+            entries = read_rows(path)
         rows: dict[int, list] = {}
         for entry in entries:
             box = [float(entry[name]) for name in ("x1", "y1", "x2", "y2")]

@@ -96,17 +96,15 @@ def read_torso(path: Path | str) -> dict[int, np.ndarray]:
     """Torso points of a CSV file with the columns frame, point, x, y (point: right shoulder, left shoulder, right hip,
     left hip), in pixels of the video. Raises InputError.
     """
-    import csv
-
+    from SpineMotionToolsLib.common.video_tables import read_rows
     from SpineMotionToolsLib.movements.torso import POINT_NAMES
 
     path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
         points: dict[int, dict[str, list[float]]] = {}
-        for row in rows:
-            points.setdefault(int(row["frame"]), {})[row["point"].strip().lower()] = [float(row["x"]), float(row["y"])]
+        for row in read_rows(path):
+            frame, name = int(float(row["frame"])), row["point"].strip().lower()
+            points.setdefault(frame, {})[name] = [float(row["x"]), float(row["y"])]
         if not points:
             raise ValueError("it has no rows")
         return {frame: np.array([named[name] for name in POINT_NAMES[:4]]) for frame, named in points.items()}
