@@ -75,6 +75,26 @@ def test_the_duration_does_not_depend_on_when_the_clock_starts(tmp_path, contain
     assert video.frames_between(0, 1).tolist() == list(range(25))
 
 
+@pytest.mark.parametrize("container", ["avi", "mpegts", "matroska", "mp4"])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_stored_out_of_order_come_in_order(tmp_path, container, codec):
+    path = tmp_path / "movie"
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 12
+        stream.codec_context.max_b_frames = 2
+        for level in range(2, 242, 4):
+            picture = np.full((48, 64, 3), level, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode())
+    video = open_video(path)
+    assert video.frames_between(0, 1).tolist() == list(range(30))
+    for numbers in (range(60), [5, 30, 31, 59], [59]):
+        seen = [(frame.number, frame.picture.mean() / 4) for frame in video.frames(numbers)]
+        assert [number for number, _ in seen] == list(numbers)
+        assert max(abs(number + 0.5 - level) for number, level in seen) < 1.5
+
+
 def test_damage_and_pixels_that_are_not_square_are_told(movie):
     video = open_video(movie)
     assert video_quality.file_checks(video) == []

@@ -204,9 +204,9 @@ class VideoFile(Video):
         with _opened(self.path) as (container, stream):
             self._time_base: Fraction = stream.time_base
             self._scan(container, stream)
-            start, length = stream.start_time, stream.duration
+            length = stream.duration
             self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
-        self._first = first = int(self._stamps[0] if start is None else start)
+        self._first = first = int(self._stamps[0])
         if not length or first:  # the published program takes the start off the duration, and more than all of it
             length = self._stamps[-1] - first + np.median(np.diff(self._stamps) if len(self._stamps) > 1 else 0)
         self.duration_s = int(length) * self._time_base
@@ -234,9 +234,10 @@ class VideoFile(Video):
             self.notes = (f"{self.name} is damaged after {len(shown)} frames; the rest was left out.",)
         if not shown:
             raise InputError(f"{self.name} holds no video frames. Choose another file.")
-        # Some containers (AVI) store no time of showing: frames are then counted as they are decoded, and not jumped
-        # to.
-        self._counted = None in shown or len(set(shown)) < len(shown)
+        # AVI stores no time of showing, and what FFmpeg makes up is wrong where frames are stored out of order: frames
+        # are then counted as they are decoded, and not jumped to.
+        reordered = container.format.name == "avi" and getattr(stream.codec_context, "has_b_frames", True)
+        self._counted = bool(reordered) or None in shown or len(set(shown)) < len(shown)
         if self._counted:
             if None in decoded or len(set(decoded)) < len(decoded):
                 tick = 1 / (Fraction(stream.average_rate or 30) * self._time_base)
@@ -267,22 +268,22 @@ class VideoFile(Video):
         """Stretches [start, stop) of frames to decode: a new one where jumping to a key frame saves decoding."""
         runs: list[list[int]] = []
         for number in wanted.tolist():
-            if runs and self._key_before(number) < runs[-1][1]:
+            if runs and self._key_before(number) <= runs[-1][1]:
                 runs[-1][1] = number + 1
             else:
                 runs.append([number, number + 1])
         return [(start, stop) for start, stop in runs]
 
-    def _key_before(self, number: int) -> int:
-        """Number of the last frame up to this one that decoding can start at."""
-        key = np.searchsorted(self._keys, self._stamps[number], side="right") - 1
+    def _key_before(self, number: int, back: int = 0) -> int:
+        """Number of the last frame up to this one that decoding can start at, or of one that many key frames before."""
+        key = np.searchsorted(self._keys, self._stamps[number], side="right") - 1 - back
         return int(np.searchsorted(self._stamps, self._keys[max(key, 0)]))
 
-    def _decode(self, start: int, stop: int, jump: bool = True) -> Iterator[tuple[int, object]]:
+    def _decode(self, start: int, stop: int, back: int = 0) -> Iterator[tuple[int, object]]:
         """Decoded frames start..stop-1 with their numbers; ends early where the file is damaged."""
         import av
 
-        key = self._key_before(start) if jump and not self._counted else 0
+        key = 0 if self._counted else self._key_before(start, back)
         with _opened(self.path) as (container, stream):
             stream.thread_type = "AUTO"
             if key > 0:
@@ -291,14 +292,16 @@ class VideoFile(Video):
             try:
                 for count, frame in enumerate(container.decode(stream)):
                     number = count if self._counted else self._number_of.get(frame.pts, -1)
-                    if first and number > start and key > 0:  # the jump went too far: some containers index badly
-                        yield from self._decode(start, stop, jump=False)
-                        return
+                    if first and number > start and key > 0:
+                        break
                     first = first and number < 0
                     if number >= stop:
                         return
                     if number >= start:
                         yield number, frame
+                # The jump went too far, maybe to the end: transport streams and bad indexes do that.
+                if first and key > 0:
+                    yield from self._decode(start, stop, 4 * back + 1)
             except av.FFmpegError as error:
                 note = f"{self.name} cannot be decoded to its end ({error.strerror or error}); the rest was left out."
                 if note not in self.notes:
