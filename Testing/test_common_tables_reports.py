@@ -16,7 +16,7 @@ from PIL import Image
 from SpineMotionToolsLib.common import provenance
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.report import NOT_A_MEDICAL_DEVICE, STARTER_WARNING, Report
-from SpineMotionToolsLib.common.tables import Column, Table, shown
+from SpineMotionToolsLib.common.tables import Column, Table, as_number, read_sheet, shown
 
 TABLE = Table(
     "Grades",
@@ -68,6 +68,25 @@ def test_csv_reads_back(tmp_path, rows):
             else:
                 assert text.removeprefix("'") == ("" if value is None else str(value).removeprefix("'"))
             assert not (isinstance(value, str) and text.startswith(("=", "+", "@")))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_are_read_as_spreadsheets_save_them(tmp_path, separator):
+    path = tmp_path / "table.csv"
+    path.write_text(separator.join(["case ", "value"]) + "\r\na" + separator + '"1,5"\r\nb\r\n', encoding="utf-8-sig")
+    names, rows = read_sheet(path)
+    assert names == ["case", "value"]
+    assert rows == [{"case": "a", "value": "1,5"}, {"case": "b", "value": ""}]
+    assert as_number(rows[0]["value"]) == 1.5
+
+
+@pytest.mark.parametrize("content", [b"case,value\nM\xfcller,1\n", b"case\n" + 200_000 * b"a" + b"\n"])
+def test_what_is_no_table_is_a_sentence(tmp_path, content):
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as a table"):
+        read_sheet(tmp_path / "table.csv")
+    with pytest.raises(FileNotFoundError):
+        read_sheet(tmp_path / "other.csv")
 
 
 @pytest.mark.parametrize(

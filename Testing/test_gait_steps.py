@@ -141,6 +141,24 @@ def test_cadence_is_unknown_for_noise_and_short_walks():
     assert measures.cadence_per_min(np.arange(0, 5, 0.1), np.zeros(50)) is None
 
 
+@pytest.mark.parametrize(("count", "rate"), [(31, 10.0), (96, 30.0), (300, 30.0)])
+def test_noise_seldom_passes_for_a_cadence(count, rate):
+    """The body points of small networks jump between the legs: then the width of the box is asked."""
+    random, times = np.random.default_rng(0), np.arange(count) / rate
+    found = [measures.cadence_per_min(times, random.standard_normal(count)) for _ in range(300)]
+    assert sum(cadence is not None for cadence in found) <= 6
+
+
+def test_without_clear_ankles_the_cadence_is_that_of_the_box():
+    times, boxes = np.arange(96) / 30, np.zeros((96, 4))
+    boxes[:, 2] = 40 + 10 * np.abs(np.sin(np.pi * 110 / 60 * times))
+    boxes[:, 3] = 100
+    joints = np.random.default_rng(0).uniform(0, 40, (32, 18, 3))
+    measured = measures.measure(times, boxes, joints, np.arange(32) / 10)
+    assert measured.cadence_per_min == pytest.approx(110, rel=0.04)
+    assert measured.cadence_from == measures.FROM_BOX
+
+
 @pytest.mark.parametrize(("forward", "sign"), [(1, 1), (-1, -1)])
 def test_trunk_lean_is_positive_toward_the_walk(forward, sign):
     joints = np.full((1, 18, 3), np.nan)

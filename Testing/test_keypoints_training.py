@@ -204,11 +204,11 @@ def test_the_starter_learns_one_picture(tmp_path):
             starter_locator_training.offset_loss(logits, truth),
         )
         loss = sum(parts)
-        first = first or float(loss)
+        first = first or loss.item()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(loss) < first - 0.3
+    assert loss.item() < first - 0.3
     assert all(
         p.grad is not None and p.grad.abs().sum() > 0
         for n, p in network.named_parameters()

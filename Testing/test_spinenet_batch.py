@@ -372,12 +372,26 @@ def test_runs_at_the_same_time_lose_no_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"a;b\n1;2\n", b"\xff\xfe\x00case", b"case,status\nold,read,more,cells\n,x\n"]
+    ("content", "kept"),
+    [
+        (b"", []),
+        (b"case,status\nold,read,more,cells\n,x\n", ["old"]),
+        (b"\xef\xbb\xbfcase;status\r\nold;read\r\n", ["old"]),
+    ],
 )
-def test_a_foreign_table_stops_nothing(tmp_path, content):
+def test_rows_that_a_spreadsheet_saved_are_kept(tmp_path, content, kept):
     (tmp_path / batch.SUMMARY_NAME).write_bytes(content)
     batch._add_to_summary(tmp_path / batch.SUMMARY_NAME, {"case": "new", "status": "read", "remarks": ""})
-    assert "new" in table(tmp_path)
+    assert list(table(tmp_path)) == [*kept, "new"]
+
+
+@pytest.mark.parametrize("content", [b"a;b\n1;2\n", b"\xff\xfe\x00case"])
+def test_another_table_of_that_name_is_told_before_the_work_and_stays(tmp_path, reads, content):
+    (tmp_path / batch.SUMMARY_NAME).write_bytes(content)
+    with pytest.raises(InputError, match="rename or remove it|save it as CSV"):
+        go(write_scan(tmp_path / "scans" / "scan.nrrd"), tmp_path)
+    assert (tmp_path / batch.SUMMARY_NAME).read_bytes() == content
+    assert not (tmp_path / "scan").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

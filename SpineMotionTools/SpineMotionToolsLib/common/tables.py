@@ -86,6 +86,31 @@ class Table:
         return f"<table>{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
 
 
+def read_sheet(path: Path | str) -> tuple[list[str], list[dict[str, str]]]:
+    """Column names and rows of a table that a spreadsheet program may have saved, with commas, semicolons or tabs.
+
+    Raises InputError when the file is not a table in UTF-8, FileNotFoundError when it is absent.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        delimiter = max("\t;,", key=text.partition("\n")[0].count)
+        # newline="" keeps line breaks inside quoted cells.
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
+        names, rows = [name.strip() for name in reader.fieldnames or ()], list(reader)
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8 or restore it from a backup."
+        ) from error
+    return names, [{str(name).strip(): value for name, value in row.items() if name is not None} for row in rows]
+
+
+def as_number(value: Any) -> float:
+    """A cell as a number, also with a decimal comma; raises ValueError for text."""
+    return float(str(value).replace(",", "."))
+
+
 def shown(value: Any, digits: int | None = None) -> str:
     """A value as a person reads it: a dash for None and NaN, yes or no, `digits` decimals or four digits."""
     value = value.item() if hasattr(value, "item") else value

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from SpineMotionToolsLib.common.errors import DependencyError, InputError
+from SpineMotionToolsLib.common.tables import as_number, read_sheet
 from SpineMotionToolsLib.common.video import Frame, Video
-from SpineMotionToolsLib.common.video_tables import read_rows
 
 NO_ROWS = np.zeros((0, 6), np.float32)
 GOLDEN_RATIO = (1 + 5**0.5) / 2
@@ -171,14 +171,14 @@ def read_boxes(path: Path | str) -> BoxList:
         if path.suffix.lower() == ".json":
             entries = json.loads(path.read_text(encoding="utf-8"))
         else:
-            entries = read_rows(path)
+            _, entries = read_sheet(path)
         rows: dict[int, list] = {}
         for entry in entries:
-            box = [float(entry[name]) for name in ("x1", "y1", "x2", "y2")]
-            extra = [float(entry.get(name) or default) for name, default in (("score", 1.0), ("class", 0.0))]
+            box = [as_number(entry[name]) for name in ("x1", "y1", "x2", "y2")]
+            extra = [as_number(entry.get(name) or default) for name, default in (("score", 1.0), ("class", 0.0))]
             if not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
                 raise ValueError(f"the box of frame {entry['frame']} has no area")
-            rows.setdefault(int(float(entry["frame"])), []).append([*box, *extra])
+            rows.setdefault(int(as_number(entry["frame"])), []).append([*box, *extra])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path.name} holds no list of boxes ({error}). Give the columns frame, x1, y1, x2, y2 in pixels."

@@ -9,6 +9,7 @@ import numpy as np
 
 SLOWEST_STEPS_HZ, FASTEST_STEPS_HZ = 0.7, 3.2
 LEAST_TIME_S = 2.0
+CLEAR = 16  # of the median power: one noise in a hundred reaches it
 LEAST_SPREAD = 0.005  # of the body's height: smaller changes are noise of the boxes
 SLOW_SHARE, TURN_MARGIN_S = 0.5, 0.5
 LEAST_SPEED = 0.1  # body heights a second across the picture; people walk at 0.5 and more
@@ -54,7 +55,7 @@ def cadence_per_min(times_s: np.ndarray, spread: np.ndarray) -> float | None:
     spectrum = np.abs(np.fft.rfft(signal * np.hanning(len(signal)), 16 * len(signal))) ** 2
     frequency = np.fft.rfftfreq(16 * len(signal), step)
     allowed = (frequency >= SLOWEST_STEPS_HZ) & (frequency <= FASTEST_STEPS_HZ)
-    if not allowed.any() or spectrum[allowed].max() < 4 * np.median(spectrum[allowed]):
+    if not allowed.any() or spectrum[allowed].max() < CLEAR * np.median(spectrum[allowed]):
         return None
     best = np.flatnonzero(allowed)[np.argmax(spectrum[allowed])]
     # Right and left steps are not quite equal: a stride (two steps) can be stronger than the step itself.

@@ -104,7 +104,7 @@ def _csv_labels(folder: Path) -> dict[str, np.ndarray]:
         with (folder / "filenames.csv").open(newline="", encoding="utf-8-sig") as stream:
             names = [row[0] for row in csv.reader(stream) if row]
         values = np.loadtxt(folder / "landmarks.csv", delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"The labels in {folder} cannot be read ({error}). Get the data set again.") from error
     if values.shape != (len(names), 136):
         raise InputError(

@@ -16,8 +16,9 @@ from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.files import folder_lock, make_folder, safe_name, write_json
 from SpineMotionToolsLib.common.progress import Progress, no_progress
+from SpineMotionToolsLib.common.tables import Column, Table, read_sheet
 from SpineMotionToolsLib.motion import legacy
-from SpineMotionToolsLib.motion.derivatives import read_sheet, result_name
+from SpineMotionToolsLib.motion.derivatives import result_name
 from SpineMotionToolsLib.motion.dicom import find_source, write_dicom
 from SpineMotionToolsLib.motion.discovery import scan_files
 from SpineMotionToolsLib.motion.inputs import ScanSource, open_scan
@@ -288,8 +289,6 @@ def write_scan(
 
 def add_to_summary(out: Path, outcome: Outcome) -> None:
     """Put one scan's row into the summary table, which other runs may be writing to, in place of its earlier row."""
-    from SpineMotionToolsLib.common.tables import Column, Table
-
     row = summary_row(outcome)
     with folder_lock(out):
         rows: dict[str, Mapping[str, Any]] = {old["scan"]: old for old in _summary_rows(out)}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.motion.derivatives import read_sheet
+from SpineMotionToolsLib.common.tables import read_sheet
 
 CSV_COLUMNS = ("filename", "manual_grade", "automatic_grade", "confidence")
 

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.tables import read_sheet
 
 INDEX_COLUMNS = (
     "scan_id", "subject_id", "raw_image_path", "predictions_tsv", "review_tsv", "review_json", "review_audit",
@@ -152,26 +153,6 @@ def read_rows(path: Path) -> list[Row]:
     if missing := [name for name in NEEDED_COLUMNS.get(path.name, ()) if rows and name not in names]:
         raise InputError(f"{path} has no column {missing[0]}; restore it from a backup.")
     return rows
-
-
-def read_sheet(path: Path) -> tuple[list[str], list[Row]]:
-    """Column names and rows of a table that a spreadsheet program may have saved, with commas, semicolons or tabs.
-
-    Raises InputError when the file is not a table in UTF-8, FileNotFoundError when it is absent.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8 or restore it from a backup."
-        ) from error
-    # newline="" keeps line breaks inside quoted cells.
-    delimiter = max("\t;,", key=text.partition("\n")[0].count)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
-    names = [name.strip() for name in rows.fieldnames or ()]
-    return names, [{str(name).strip(): value for name, value in row.items() if name is not None} for row in rows]
 
 
 def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:

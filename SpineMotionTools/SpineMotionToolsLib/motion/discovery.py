@@ -16,7 +16,7 @@ from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
 from SpineMotionToolsLib.common.files import safe_name
-from SpineMotionToolsLib.motion.derivatives import read_sheet
+from SpineMotionToolsLib.common.tables import read_sheet
 from SpineMotionToolsLib.motion.scan_headers import is_derived, parse_log
 from SpineMotionToolsLib.motion.scan_names import (
     NameParts,

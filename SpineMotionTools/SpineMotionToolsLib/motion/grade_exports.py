@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.tables import Column, Table, read_sheet
 from SpineMotionToolsLib.motion.agreement import Comparison, compare
-from SpineMotionToolsLib.motion.derivatives import Row, inside, numbers, read_index, read_rows, read_sheet, write_rows
+from SpineMotionToolsLib.motion.derivatives import Row, inside, numbers, read_index, read_rows, write_rows
 from SpineMotionToolsLib.motion.members import STARTER_ID
 from SpineMotionToolsLib.motion.review_store import (
     IMPORTED,
@@ -179,8 +180,6 @@ def export_grades(
 
     They go to the results folder, or to `folder`.
     """
-    from SpineMotionToolsLib.common.tables import Column, Table
-
     columns, rows = export_rows(collect(root, model_id), hidden)
     folder = folder or root
     tsv, table = folder / "motion_grades.tsv", folder / "motion_grades.csv"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from SpineMotionToolsLib.common.errors import InputError
+from SpineMotionToolsLib.common.tables import as_number, read_sheet
 from SpineMotionToolsLib.common.video import Video
 from SpineMotionToolsLib.movements.chunks import FRAME_RATE_HZ
 
@@ -96,15 +97,14 @@ def read_torso(path: Path | str) -> dict[int, np.ndarray]:
     """Torso points of a CSV file with the columns frame, point, x, y (point: right shoulder, left shoulder, right hip,
     left hip), in pixels of the video. Raises InputError.
     """
-    from SpineMotionToolsLib.common.video_tables import read_rows
     from SpineMotionToolsLib.movements.torso import POINT_NAMES
 
     path = Path(path)
     try:
         points: dict[int, dict[str, list[float]]] = {}
-        for row in read_rows(path):
-            frame, name = int(float(row["frame"])), row["point"].strip().lower()
-            points.setdefault(frame, {})[name] = [float(row["x"]), float(row["y"])]
+        for row in read_sheet(path)[1]:
+            frame, name = int(as_number(row["frame"])), row["point"].strip().lower()
+            points.setdefault(frame, {})[name] = [as_number(row["x"]), as_number(row["y"])]
         if not points:
             raise ValueError("it has no rows")
         return {frame: np.array([named[name] for name in POINT_NAMES[:4]]) for frame, named in points.items()}

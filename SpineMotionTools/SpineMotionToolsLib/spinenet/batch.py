@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from SpineMotionToolsLib.common.files import (
 )
 from SpineMotionToolsLib.common.progress import Progress, no_progress
 from SpineMotionToolsLib.common.provenance import DEMONSTRATION
-from SpineMotionToolsLib.common.tables import FORMULA, Column, Table
+from SpineMotionToolsLib.common.tables import FORMULA, Column, Table, read_sheet
 
 from . import pipeline
 from .dicom import find_source, write_dicom
@@ -84,6 +83,7 @@ def read_cases(
     models = choose_models(models)
     models.keep_loaded = len(cases) > 1
     make_folder(out)
+    _summary_rows(out / SUMMARY_NAME)  # one that cannot be used is told before the long work
     rows = []
     for number, (name, path) in enumerate(unique_names(cases)):
         progress(number, len(cases), name)
@@ -250,14 +250,16 @@ def _add_to_summary(path: Path, row: dict[str, Any]) -> None:
 
 
 def _summary_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows of a table that `_add_to_summary` wrote, by case; none when it is not there or not ours."""
+    """The rows of a table that `_add_to_summary` wrote and a spreadsheet program may have saved, by case.
+
+    Raises InputError for another table.
+    """
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (FileNotFoundError, csv.Error):
+        names, rows = read_sheet(path)
+    except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise output_error(path, error) from error
+    if rows and "case" not in names:
+        raise InputError(f"{path} has no column case; rename or remove it, then try again.")
     rows = [{name.removesuffix(" (deg)"): _cell(text or "") for name, text in row.items() if name} for row in rows]
     return {row["case"]: row for row in rows if row.get("case")}
 

@@ -8,7 +8,6 @@ cross-entropy of each head, weighted by inverse class frequency, grades left emp
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from SpineMotionToolsLib.common.engine import Engine
 from SpineMotionToolsLib.common.errors import DependencyError, InputError
 from SpineMotionToolsLib.common.progress import Progress, no_progress
+from SpineMotionToolsLib.common.tables import read_sheet
 from SpineMotionToolsLib.common.weights import read_metadata, write_safetensors
 
 from .discs import disc_volumes, stack_outlines
@@ -50,12 +50,11 @@ def read_truth(path: Path) -> dict[tuple[str, str], list[int]]:
     values.
     """
     truth = {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        if not {"case", "level"} <= set(reader.fieldnames or ()):
-            raise InputError(f"{path.name} needs the columns case and level, and grade columns such as Pfirrmann.")
-        for number, row in enumerate(reader, start=2):
-            truth[row["case"], row["level"]] = [_class_of(row, head, path, number) for head in HEADS]
+    names, rows = read_sheet(path)
+    if not {"case", "level"} <= set(names):
+        raise InputError(f"{path.name} needs the columns case and level, and grade columns such as Pfirrmann.")
+    for number, row in enumerate(rows, start=2):
+        truth[row["case"], row["level"]] = [_class_of(row, head, path, number) for head in HEADS]
     return truth
 
 
