@@ -263,3 +263,12 @@ def test_names_of_old_archives_do_not_stop_writing(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"path": name, "unit": "µm"}
     write_text(tmp_path / "a.txt", f"{name} µm")
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "sc?n.AIM µm"
+
+
+def test_a_read_only_folder_is_told_before_the_work(tmp_path, monkeypatch):
+    def refused(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(files.os, "open", refused)
+    with pytest.raises(OutputError, match="folder is read-only .* choose another folder"):
+        files.make_folder(tmp_path)

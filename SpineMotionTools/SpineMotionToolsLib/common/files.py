@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import time
 import unicodedata
 import uuid
@@ -60,11 +61,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 def make_folder(path: Path | str) -> Path:
     """The folder for results, made if it is not there: to be asked for before the work that fills it; raises
-    OutputError.
+    OutputError, also when nothing can be written there.
     """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise output_error(path, error) from error
     return path
