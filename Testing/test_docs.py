@@ -93,6 +93,27 @@ def test_sizes_of_the_models_that_ship_are_true():
         assert float(told) == pytest.approx(size, rel=0.15), entry.id
 
 
+TABLES_OF_RESULTS = (
+    "gait/results.py", "keypoints/exports.py", "keypoints/results.py", "motion/results.py",
+    "movements/results.py", "spinenet/measured.py", "spinenet/results.py",
+)  # fmt: skip
+
+
+def test_every_column_is_explained():
+    from SpineMotionToolsLib.motion import batch, grade_exports
+    from SpineMotionToolsLib.spinenet.grades import HEAD_OF_COLUMN
+
+    names = {*grade_exports.EXPORT_COLUMNS, *grade_exports.EXTRA_COLUMNS, *HEAD_OF_COLUMN}
+    names |= {name for name in batch.SUMMARY_NUMBERS if not name.startswith("mean_probability_")}
+    for file in TABLES_OF_RESULTS:
+        source = REPOSITORY / "SpineMotionTools" / "SpineMotionToolsLib" / file
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Column" and node.args:
+                names |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+    page = (GUIDE / "columns.md").read_text(encoding="utf-8")
+    assert sorted(name for name in names if f"`{name}`" not in page) == []
+
+
 def test_every_page_is_in_the_index():
     index = (GUIDE / "README.md").read_text(encoding="utf-8")
     pages = [page.relative_to(GUIDE).as_posix() for page in GUIDE.rglob("*.md") if page != GUIDE / "README.md"]
