@@ -296,6 +296,14 @@ def test_the_terminal_says_what_is_missing(tmp_path, capsys):
         assert reason in capsys.readouterr().err
 
 
+def test_terminal_takes_the_data_set_as_well_as_its_results(results, tmp_path):
+    from SpineMotionToolsLib import cli
+
+    study = results.parent.parent
+    assert cli.main(["motion", "train-prepare", str(study), "--out", str(tmp_path), "--slice-count", "1"]) == 0
+    assert (tmp_path / "manifest.tsv").exists()
+
+
 def test_terminal_says_what_is_missing_for_training(tmp_path, capsys):
     from SpineMotionToolsLib import cli
 

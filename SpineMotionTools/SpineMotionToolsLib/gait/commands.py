@@ -53,7 +53,7 @@ def _add_score(subparsers) -> None:
     group = parser.add_argument_group("computer")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
-    group.add_argument("--threads", type=int, metavar="N")
+    group.add_argument("--threads", type=int, metavar="N", help="default: one per physical core")
 
 
 def _add_patient(parser: argparse.ArgumentParser) -> None:
@@ -232,12 +232,19 @@ def _add_train(subparsers) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and tables")
     parser.add_argument("--network", default="slow_r50", help="architecture (default: slow_r50)")
     parser.add_argument("--start-from", type=Path, metavar="FILE", help="Kinetics-400 weights of the same trunk")
-    parser.add_argument("--transfer", choices=("all", "head", "stem_head", "stage_head"), default="all")
-    parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--clip-s", type=float, default=1.0)
-    parser.add_argument("--size-px", type=int, default=224)
+    parser.add_argument(
+        "--transfer",
+        choices=("all", "head", "stem_head", "stage_head"),
+        default="all",
+        help="which parts learn (default: all)",
+    )
+    parser.add_argument("--epochs", type=int, default=50, metavar="N", help="default: 50")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--frames", type=int, default=8, metavar="N", help="frames per clip (default: 8)")
+    parser.add_argument("--clip-s", type=float, default=1.0, metavar="S", help="seconds per clip (default: 1)")
+    parser.add_argument(
+        "--size-px", type=int, default=224, metavar="N", help="side of the network's input (default: 224)"
+    )
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -30,12 +30,14 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         "--model-dir",
         default="starter",
         metavar="WHICH",
-        help="starter, a folder or file of weights (.pt, .h5, .keras, .safetensors), or a model's id (default: starter, "
+        help="starter, folder or file of weights (.pt, .h5, .keras, .safetensors), or a model's id (default: starter, "
         "which is trained on simulated phantoms and not validated on patients)",
     )
     group.add_argument("--model-root", type=Path, metavar="DIR", help="folder of registered models")
     group.add_argument("--rules", choices=("newer", "legacy"), default="newer", help="published rules (default: newer)")
-    group.add_argument("--stack-height", "--stackheight", type=int, default=168, metavar="N", help="slices in a stack (default: 168)")
+    group.add_argument(
+        "--stack-height", "--stackheight", type=int, default=168, metavar="N", help="slices in a stack (default: 168)"
+    )
     group.add_argument(
         "--incomplete",
         "--on-incomplete-stack",
@@ -54,10 +56,12 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--crop", choices=("auto", "limb", "none"), default="auto", help="part to score (default: auto)")
     group.add_argument("--replace-nan", action="store_true", help="replace voxels that are not numbers")
-    group.add_argument("--engine", choices=("torch", "tensorflow"), default="torch", help="tensorflow runs .h5 as is (default: torch)")
+    group.add_argument(
+        "--engine", choices=("torch", "tensorflow"), default="torch", help="tensorflow runs .h5 as is (default: torch)"
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: float32")
-    group.add_argument("--threads", type=int, metavar="N")
+    group.add_argument("--threads", type=int, metavar="N", help="default: one per physical core")
     group.add_argument("--batch-size", "--slice-batch-size", type=int, metavar="N", help="slices at a time")
 
 

@@ -151,7 +151,10 @@ def _add_explain(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--output-root", type=Path, metavar="DIR", help="where the data set's results are")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the map of one scan file")
     parser.add_argument("--scan-id", action="append", default=[], metavar="ID", help="only this scan (may be repeated)")
-    parser.add_argument("--mode", choices=("published", "per-slice"), default="published")
+    text = (
+        "which grade is explained: the scan's, as published (default), or each slice's own, comparable within the scan"
+    )
+    parser.add_argument("--mode", choices=("published", "per-slice"), default="published", help=text)
     parser.add_argument("--target-grade", type=int, choices=range(1, 6), metavar="1-5", help="explain this grade")
     add_choices(parser)
 

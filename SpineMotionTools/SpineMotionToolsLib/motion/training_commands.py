@@ -12,7 +12,7 @@ from SpineMotionToolsLib.motion.command_options import command
 def add_training_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add train-prepare and train."""
     parser = command(subparsers, "train-prepare", _prepare, "choose slices of a reviewed study and keep their pixels")
-    parser.add_argument("root", type=Path, metavar="ROOT", help="the study's results folder (derivatives/MotionScore)")
+    parser.add_argument("root", type=Path, metavar="ROOT", help="the data set or its results folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the table and the slices")
     parser.add_argument("--model-id", default="", metavar="ID", help="whose results and reviews count")
     parser.add_argument("--slice-count", type=int, default=8, metavar="N", help="slices a scan (0: every step-th)")
@@ -36,6 +36,7 @@ def add_training_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
+    from SpineMotionToolsLib.motion.derivatives import find_results
     from SpineMotionToolsLib.motion.training import Sampling, train_prepare
 
     sampling = Sampling(
@@ -46,7 +47,7 @@ def _prepare(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     with progress_bar("preparing") as progress:
-        prepared = train_prepare(options.root, options.out, sampling, options.model_id, progress)
+        prepared = train_prepare(find_results(options.root), options.out, sampling, options.model_id, progress)
     for scan, reason in prepared.skipped:
         say(f"Skipped {scan}: {reason}")
     say(f"{prepared.slices} slices of {prepared.scans} scans: {prepared.manifest}")

@@ -62,7 +62,7 @@ def _add_computer(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("computer")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
-    group.add_argument("--threads", type=int, metavar="N")
+    group.add_argument("--threads", type=int, metavar="N", help="default: one per physical core")
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -203,12 +203,26 @@ def _add_train(subparsers) -> None:
     parser = _command(subparsers, "train", _train, "cross-validate a network on prepared infants")
     parser.add_argument("root", type=Path, metavar="DIR", help="folder prepared with `spinemotion movements prepare`")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for weights and tables")
-    parser.add_argument("--spatial", type=int, default=50, metavar="DEPTH", help="0 leaves the stream out")
-    parser.add_argument("--temporal", type=int, default=50, metavar="DEPTH", help="0 leaves the stream out")
-    parser.add_argument("--fusion", choices=("conv1x1", "sum"), default="conv1x1")
-    parser.add_argument("--epochs", type=int, default=499)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=1e-5)
+    parser.add_argument(
+        "--spatial",
+        type=int,
+        default=50,
+        metavar="DEPTH",
+        help="of its ResNet (default: 50); 0: none, with --fusion sum",
+    )
+    parser.add_argument(
+        "--temporal",
+        type=int,
+        default=50,
+        metavar="DEPTH",
+        help="of its ResNet (default: 50); 0: none, with --fusion sum",
+    )
+    parser.add_argument(
+        "--fusion", choices=("conv1x1", "sum"), default="conv1x1", help="of the streams (default: conv1x1)"
+    )
+    parser.add_argument("--epochs", type=int, default=499, metavar="N", help="default: 499")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="default: 64")
+    parser.add_argument("--learning-rate", type=float, default=1e-5, metavar="RATE", help="default: 1e-5")
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
-    group.add_argument("--threads", type=int, metavar="N")
+    group.add_argument("--threads", type=int, metavar="N", help="default: one per physical core")
 
 
 def _add_read(subparsers: argparse._SubParsersAction) -> None:
@@ -107,8 +107,10 @@ def _add_tune(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="the new grading weights (.safetensors)"
     )
-    parser.add_argument("--held-out", type=float, default=0.25, metavar="PART", help="part of the cases for testing")
-    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument(
+        "--held-out", type=float, default=0.25, metavar="PART", help="part of the cases for testing (default: 0.25)"
+    )
+    parser.add_argument("--epochs", type=int, default=200, metavar="N", help="default: 200")
     parser.add_argument("--seed", type=int, default=0)
     _add_engine(parser)
 
