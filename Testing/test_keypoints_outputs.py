@@ -58,6 +58,8 @@ def test_every_file_of_a_reading_is_written(tmp_path):
     assert len(rows) == 68
     assert float(rows[21]["row"]) == pytest.approx(reading.points_px[21, 0])
     assert rows[21]["placed by hand"] == "True"
+    with (tmp_path / "made-vertebrae.csv").open(encoding="utf-8") as stream:
+        assert {row["length unit"] for row in csv.DictReader(stream)} == {"mm"}
     stored = json.loads((tmp_path / "made.json").read_text(encoding="utf-8"))
     assert stored["radiograph"]["unit"] == "mm"
     assert len(stored["keypoints"]) == 68

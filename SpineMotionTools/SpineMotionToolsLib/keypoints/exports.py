@@ -34,7 +34,7 @@ def write_reading(
     base = safe_name(stem or reading.name)
     path = lambda ending: Path(folder) / f"{base}{ending}"
     reading.keypoint_table().to_csv(path("-keypoints.csv"))
-    reading.vertebra_table().to_csv(path("-vertebrae.csv"))
+    _with_unit(reading.vertebra_table(), reading.scale.unit).to_csv(path("-vertebrae.csv"))
     reading.curve_table().to_csv(path("-curves.csv"))
     write_json(path(".json"), reading.to_json())
     write_json(path(".mrk.json"), markups(reading))
@@ -46,6 +46,11 @@ def write_reading(
         overlay(reading, image).save(temporary)
     make_report(reading, image).write(path(".html"))
     return [path(ending) for ending in endings]
+
+
+def _with_unit(table: Table, unit: str) -> Table:
+    """The table with the unit of its lengths in every row: it differs from picture to picture, and rows are pooled."""
+    return Table(table.name, [*table.columns, Column("length unit")], [[*row, unit] for row in table.rows])
 
 
 def markups(reading: Reading) -> dict[str, Any]:
