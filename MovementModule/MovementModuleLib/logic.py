@@ -59,7 +59,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def finishLoading(path, jobResult, show=True):
-        """Put what a finished job decoded into the scene and, with `show`, into the views; returns the sequence node."""
+        """Put what a finished job decoded into the scene, with `show` into the views; returns the sequence node."""
         shown = loading.finishLoading(path, jobResult)
         if show:
             MovementModuleLogic.showVideo(shown)
