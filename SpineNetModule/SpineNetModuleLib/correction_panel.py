@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SpineNetModuleLib import texts
+from SpineNetModuleLib import corrections, texts
 
 CORNERS_OF_A_BODY = 4
 
@@ -130,7 +130,7 @@ class CorrectionPanel:
         if self._drawing is not None:
             self.stopDrawing()
         else:
-            self._drawing = self._module.logic.startDrawing(self._parameters)
+            self._drawing = corrections.startDrawing(self._parameters.inputVolume)
             event = slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent
             self._module.addObserver(self._drawing, event, self._onPointDrawn)
             self._watchMode(slicer.app.applicationLogic().GetInteractionNode())
@@ -175,7 +175,7 @@ class CorrectionPanel:
             if self._module.hasObserver(node, event, self._onPointDrawn):
                 self._module.removeObserver(node, event, self._onPointDrawn)
             self._watchMode(None)
-            self._module.logic.stopDrawing(node)
+            corrections.stopDrawing(node)
 
     # -- corners --------------------------------------------------------------------------------------------------
 

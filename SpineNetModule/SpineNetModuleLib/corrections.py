@@ -1,10 +1,35 @@
-"""Corrections that need more than one function of the library: a vertebra drawn by four points."""
+"""A vertebra that was not found, drawn in a view by four points."""
 
 import numpy as np
+import slicer
 
 LARGEST_OVERLAP = 0.2  # of two bodies, intersection over union
 
 # The library is imported inside functions: it lies in another module's folder.
+
+
+def startDrawing(volumeNode):
+    """A list of points in place mode, for the four corners of a vertebra that was not found; returns its node."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "New vertebra")
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetPropertiesLabelVisibility(False)
+    node.GetDisplayNode().SetPointLabelsVisibility(False)
+    markups = slicer.modules.markups.logic()
+    markups.SetActiveList(node)
+    markups.StartPlaceMode(True)
+    return node
+
+
+def stopDrawing(node):
+    """Leave place mode and remove the list of points."""
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetPlaceModePersistence(False)
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    if slicer.mrmlScene.IsNodePresent(node):
+        node.RemoveAllControlPoints()  # or views that drew them keep them until they are drawn anew
+        slicer.mrmlScene.RemoveNode(node.GetDisplayNode())
+        slicer.mrmlScene.RemoveNode(node)
 
 
 def addDrawn(spine, points_ras):

@@ -279,29 +279,6 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
                 parameterNode.corners, parameterNode.inputVolume, spine, parameterNode.cornersInAllSlices
             )
 
-    def startDrawing(self, parameterNode):
-        """A list of points in place mode, for the four corners of a vertebra that was not found; returns its node."""
-        volume = parameterNode.inputVolume
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "New vertebra")
-        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-        node.CreateDefaultDisplayNodes()
-        node.GetDisplayNode().SetPropertiesLabelVisibility(False)
-        node.GetDisplayNode().SetPointLabelsVisibility(False)
-        markups = slicer.modules.markups.logic()
-        markups.SetActiveList(node)
-        markups.StartPlaceMode(True)
-        return node
-
-    def stopDrawing(self, node):
-        """Leave place mode and remove the list of points."""
-        interaction = slicer.app.applicationLogic().GetInteractionNode()
-        interaction.SetPlaceModePersistence(False)
-        interaction.SetCurrentInteractionMode(interaction.ViewTransform)
-        if slicer.mrmlScene.IsNodePresent(node):
-            node.RemoveAllControlPoints()  # or views that drew them keep them until they are drawn anew
-            slicer.mrmlScene.RemoveNode(node.GetDisplayNode())
-            slicer.mrmlScene.RemoveNode(node)
-
     def addDrawn(self, parameterNode, node):
         """Add the vertebra whose four corners lie in the list of points; returns the spine."""
         points = np.array([node.GetNthControlPointPosition(index) for index in range(4)])
