@@ -180,7 +180,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         hidden = self.review.hidesResult()
         showTable(self.ui.gradeTableView, node.gradeTable if node and not hidden else None)
         self.ui.gradeTableView.visible = result is not None and not hidden
-        self.ui.gradeLabel.text = self.logic.gradeText(result, hidden)
+        self.ui.gradeLabel.text = self.logic.gradeText(node, result, hidden)
         self.ui.warningsLabel.text = self.logic.warningsText(result)
         self.ui.warningsLabel.visible = bool(self.ui.warningsLabel.text)
         ui = self.ui

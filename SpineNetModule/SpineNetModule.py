@@ -198,7 +198,7 @@ class SpineNetModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.updateButton.enabled = spine is not None and bool(texts.pendingText(spine))
         ui.warningsLabel.text = texts.warningsText(spine)
         ui.warningsLabel.visible = bool(ui.warningsLabel.text)
-        ui.summaryLabel.text = texts.summaryText(spine)
+        ui.summaryLabel.text = texts.summaryText(spine, node)
         tables = {"grades": "gradeTable", "discs": "discTable", "bodies": "bodyTable", "angles": "angleTable"}
         shown = node.shownTable.value if node else "grades"
         table = getattr(node, tables[shown]) if spine is not None else None

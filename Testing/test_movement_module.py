@@ -414,6 +414,19 @@ def test_each_video_and_task_keeps_its_own_result(host, walk):
     assert "P(ASD) 0.76" in host.ui.answerLabel.text
 
 
+@pytest.mark.parametrize("text", ['{"schema": "of later"}', "[]", "no json", '{"provenance": {"system": "gait"}}'])
+def test_scores_that_cannot_be_read_are_told_and_kept_until_apply(host, walk, text):
+    finish(host, walk, gait_result())
+    kept = parameters(host).result
+    kept.SetText(text)
+    host.widget._updateControls()
+    assert "newer version or are damaged. Press Apply" in host.ui.answerLabel.text
+    assert not host.ui.clipTableView.visible
+    assert kept.GetText() == text
+    finish(host, walk, gait_result())
+    assert "P(ASD) 0.76" in host.ui.answerLabel.text
+
+
 def test_result_reference_and_choices_survive_saving_and_loading(host, walk, tmp_path):
     from SpineMotionToolsLib.scene.video import original_path
 

@@ -10,7 +10,7 @@ import pytest
 from SpineMotionToolsLib.motion.calibration import Calibration
 
 from Testing.golden.seeded_weights import seeded_array
-from Testing.motion_samples import make_results_folder, phantom_slice
+from Testing.motion_samples import made_result, make_results_folder, phantom_slice
 
 pytestmark = pytest.mark.panel
 
@@ -155,6 +155,24 @@ def test_result_and_choices_survive_saving_and_loading(host, volume, tmp_path):
     assert host.logic.resultOf(node).grade == grade
     assert f"Grade {grade}" in host.ui.gradeLabel.text
     assert len(node.stackBoxes) == 2
+
+
+DAMAGES = [(name, value) for name in ("grade", "stack_grades", "provenance") for value in (None, "text", 7)]
+
+
+@pytest.mark.parametrize(("name", "value"), DAMAGES)
+def test_grades_that_cannot_be_read_are_told_and_kept_until_apply(host, volume, name, value):
+    node = host.widget._parameterNode
+    host.logic._show(node, volume, made_result(np.full((3, DEPTH), 2), stack_height=3))
+    assert "Grade 2" in host.ui.gradeLabel.text
+    text = json.dumps({**json.loads(node.result.GetText()), name: value})
+    node.result.SetText(text)
+    node.showStackBoxes = True
+    host.widget._updateControls()
+    assert "newer version or are damaged. Press Apply" in host.ui.gradeLabel.text
+    assert not host.ui.gradeTableView.visible
+    assert not host.ui.exportReportButton.enabled
+    assert node.result.GetText() == text
 
 
 def test_stack_boxes_cover_their_slices(host, volume):

@@ -496,6 +496,16 @@ def test_a_scene_loaded_into_another_keeps_both_results(host, read, scene, tmp_p
     assert len(scans) == 2
 
 
+@pytest.mark.parametrize("text", ['{"schema": "of later"}', "[]", "no json", '{"geometry": null}'])
+def test_a_spine_that_cannot_be_read_is_told_and_kept_until_apply(host, read, text):
+    node = host.widget._parameterNode
+    node.result.SetText(text)
+    host.widget._updateControls()
+    assert "newer version or is damaged. Press Apply" in host.ui.summaryLabel.text
+    assert not host.ui.resultTableView.visible
+    assert node.result.GetText() == text
+
+
 def test_another_scan_does_not_show_this_result(host, read, scene):
     from SpineMotionToolsLib.scene import spinenet
 

@@ -167,10 +167,8 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
         """The `MotionResult` of the chosen volume, or None when it has not been graded."""
         from SpineMotionToolsLib.scene import motion, nodes
 
-        text, volume = parameterNode.result, parameterNode.inputVolume
-        if text is None or volume is None or nodes.scan_of(text) is not volume:
-            return None
-        return motion.result_of(text)
+        text = parameterNode.result
+        return motion.result_of(text) if nodes.has_text_of(text, parameterNode.inputVolume) else None
 
     def takeOverResult(self, parameterNode):
         """Show the result that the chosen volume already has: of another volume's turn, a batch or a loaded scene."""
@@ -199,11 +197,15 @@ class MotionScoreLogic(ScriptedLoadableModuleLogic):
             return _("Unit: {unit}. The file has no calibration.").format(unit=UNIT_LABELS[unit])
         return _("Unit: {unit}. Calibration: {calibration}.").format(unit=UNIT_LABELS[unit], calibration=calibration)
 
-    def gradeText(self, result, hidden):
+    def gradeText(self, parameterNode, result, hidden):
         """The grade in large letters, its meaning and member agreement, as rich text."""
+        from SpineMotionToolsLib.scene import nodes
+
         if hidden:
             return _("Hidden until you have graded the scan.")
         if result is None:
+            if parameterNode and nodes.has_text_of(parameterNode.result, parameterNode.inputVolume):
+                return _("The grades were made by a newer version or are damaged. Press Apply to make them again.")
             return _("Not graded yet.")
         from SpineMotionToolsLib.motion.results import GRADE_MEANINGS
 

@@ -298,7 +298,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         from SpineMotionToolsLib.scene import nodes, video_results
 
         text = parameterNode.result
-        if text is None or nodes.scan_of(text) is not parameterNode.inputVideo:
+        if not nodes.has_text_of(text, parameterNode.inputVideo):
             return None
         key = (text.GetID(), text.GetMTime())
         if self._resultKey != key:  # reading a long result takes a while

@@ -30,7 +30,7 @@ class ResultsPanel:
         ui, scored = self._ui, self._module.logic.isScored(result)
         ui.warningsLabel.text = texts.warningsText(result, problems)
         ui.warningsLabel.visible = bool(ui.warningsLabel.text)
-        ui.answerLabel.text = texts.answerText(result)
+        ui.answerLabel.text = texts.answerText(result, node)
         ui.qualityLabel.text = texts.qualityText(result)
         ui.qualityLabel.toolTip = texts.askedText(result)
         ui.qualityLabel.visible = bool(ui.qualityLabel.text)

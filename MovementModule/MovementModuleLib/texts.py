@@ -67,11 +67,14 @@ def askedText(result):
     return "<br>".join(html.escape(line) for line in [_("What is asked of a video:"), *lines])
 
 
-def answerText(result):
+def answerText(result, parameterNode):
     """The answer in large letters, its numbers, and what they mean."""
+    from SpineMotionToolsLib.scene.nodes import has_text_of
     from SpineMotionToolsLib.scene.video_results import is_scored
 
     if result is None:
+        if parameterNode and has_text_of(parameterNode.result, parameterNode.inputVideo):
+            return _("The scores were made by a newer version or are damaged. Press Apply to make them again.")
         return _("Not scored yet.")
     if not is_scored(result):
         return _large(_("Not scored")) + "<br>" + html.escape(result.why_not)

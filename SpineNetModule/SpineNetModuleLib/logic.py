@@ -189,10 +189,10 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
 
     def resultOf(self, parameterNode):
         """The `Spine` of the chosen volume, or None when it has not been read."""
-        from SpineMotionToolsLib.scene import spinenet
+        from SpineMotionToolsLib.scene import nodes, spinenet
 
-        node, volume = parameterNode.result, parameterNode.inputVolume
-        if node is None or volume is None or spinenet.scan_of(node) is not volume:
+        node = parameterNode.result
+        if not nodes.has_text_of(node, parameterNode.inputVolume):
             return None
         text = node.GetText()
         if text != self._parsed[0]:

@@ -28,9 +28,13 @@ def sideWarning():
     return _("Which side is the patient's left is not known for this scan: do not read a side from it.")
 
 
-def summaryText(spine):
+def summaryText(spine, parameterNode):
     """Which vertebrae were found, lordosis, and what exceeds the usual limits of slip and height loss."""
+    from SpineMotionToolsLib.scene import nodes
+
     if spine is None:
+        if parameterNode and nodes.has_text_of(parameterNode.result, parameterNode.inputVolume):
+            return _("The result was made by a newer version or is damaged. Press Apply to read the scan again.")
         return _("Not read yet.")
     if not spine.vertebrae:
         return "<b>" + _("No vertebra found.") + "</b>"

@@ -270,25 +270,25 @@ class MotionResult:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> MotionResult:
-        """The result that `to_json` wrote."""
+        """The result that `to_json` wrote; raises KeyError, TypeError or ValueError for a damaged record."""
         values = {item.name: record[item.name] for item in fields(cls)}
         real = np.float64 if record["rules"] == "legacy" else np.float32
-        types = {
-            "slice_grades": np.int64,
-            "slice_confidences": real,
-            "votes": real,
-            "probabilities": np.float32,
-            "member_grades": np.uint8,
-            "stack_ranges": np.int64,
-            "stack_grades": np.float64,
-            "stack_confidences": np.float64,
+        slices, stacks = len(record["slice_grades"]), len(record["stack_ranges"])
+        arrays = {
+            "slice_grades": (np.int64, (slices,)),
+            "slice_confidences": (real, (slices,)),
+            "votes": (real, (slices, len(GRADES))),
+            "probabilities": (np.float32, (slices, len(GRADES))),
+            "member_grades": (np.uint8, (len(record["members"]), slices)),
+            "stack_ranges": (np.int64, (stacks, 2)),
+            "stack_grades": (np.float64, (stacks,)),
+            "stack_confidences": (np.float64, (stacks,)),
         }
-        for name, dtype in types.items():
-            values[name] = np.asarray(values[name], dtype=dtype)
-        values["votes"] = values["votes"].reshape(-1, len(GRADES))
-        values["probabilities"] = values["probabilities"].reshape(-1, len(GRADES))
-        values["stack_ranges"] = values["stack_ranges"].reshape(-1, 2)
-        values["member_grades"] = values["member_grades"].reshape(len(values["members"]), -1)
+        for name, (dtype, shape) in arrays.items():
+            values[name] = np.asarray(values[name], dtype=dtype).reshape(shape)
+        if values["grade"] not in GRADES or not np.isfinite(values["stack_grades"]).all():
+            raise ValueError("The record holds no motion grade.")
+        values["provenance"] = dict(values["provenance"])
         values["members"] = tuple(values["members"])
         values["warnings"] = tuple(values["warnings"])
         values["scan"] = ScanInfo.from_json(values["scan"])

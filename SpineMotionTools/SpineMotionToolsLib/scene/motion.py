@@ -71,10 +71,7 @@ def result_of(text_node) -> MotionResult | None:
     """The motion result kept in a text node; None when the node is empty or holds something else."""
     from SpineMotionToolsLib.motion.results import MotionResult
 
-    try:
-        return MotionResult.from_json(json.loads(text_node.GetText()))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
+    return nodes.kept_in(text_node, MotionResult.from_json)
 
 
 def _fill_chart(scene, chart, result: MotionResult, name: str) -> None:

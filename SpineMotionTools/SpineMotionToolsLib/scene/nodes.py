@@ -7,7 +7,7 @@ in tests.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,6 +161,19 @@ def mark_result(node, scan_node, role: str) -> None:
 def scan_of(node):
     """The scan that a result node belongs to; None when it is gone."""
     return node.GetNodeReference(SCAN_REFERENCE) if node is not None else None
+
+
+def has_text_of(text_node, scan_node) -> bool:
+    """Whether a text node is of this scan and holds something, readable or not."""
+    return scan_node is not None and scan_of(text_node) is scan_node and bool(text_node.GetText())
+
+
+def kept_in(text_node, from_json: Callable[[Any], Any]) -> Any:
+    """What `from_json` makes of the JSON in a text node; None when the node is empty or holds something else."""
+    try:
+        return from_json(json.loads(text_node.GetText()))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
 
 
 def results_of(scene, scan_node) -> dict[str, Any]:

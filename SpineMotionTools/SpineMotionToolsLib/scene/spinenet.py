@@ -83,10 +83,7 @@ def spine_of(text_node) -> Spine | None:
     """The spine kept in a text node; None when the node is empty or holds something else."""
     from SpineMotionToolsLib.spinenet.results import Spine
 
-    try:
-        return Spine.from_json(json.loads(text_node.GetText()))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
+    return nodes.kept_in(text_node, Spine.from_json)
 
 
 def levels_of(spine: Spine, table: str) -> list[str]:

@@ -108,12 +108,8 @@ def result_of(text_node) -> Result | None:
     from SpineMotionToolsLib.gait.results import GaitResult
     from SpineMotionToolsLib.movements.results import MovementResult
 
-    try:
-        values = json.loads(text_node.GetText())
-        kind = {GAIT: GaitResult, MOVEMENTS: MovementResult}[values["provenance"]["system"]]
-        return kind.from_json(values)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
+    kinds = {GAIT: GaitResult, MOVEMENTS: MovementResult}
+    return nodes.kept_in(text_node, lambda values: kinds[values["provenance"]["system"]].from_json(values))
 
 
 def overall_table(result: Result) -> Table:
