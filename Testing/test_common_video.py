@@ -426,6 +426,18 @@ def test_time_chart_is_safe_svg_with_every_span():
     assert float(bars[1].get("y")) < float(bars[0].get("y"))
 
 
+def test_equal_values_of_a_time_chart_stay_visible():
+    from xml.etree import ElementTree
+
+    series = [Series(color, color, [(0, 1, 0.5)]) for color in ("#111111", "#222222", "#333333")]
+    root = ElementTree.parse(io.StringIO(time_chart(series, 1.0, 1.0, "P"))).getroot()
+    bars = [e for e in root.iter() if e.get("fill") in ("#111111", "#222222", "#333333") and len(e)]
+    heights = [float(bar.get("height")) for bar in bars]
+    assert heights == sorted(heights, reverse=True)
+    assert min(np.diff(heights[::-1])) >= 2
+    assert len({float(bar.get("y")) + height / 2 for bar, height in zip(bars, heights)}) == 1
+
+
 # ----- body points
 
 

@@ -322,6 +322,27 @@ def test_an_infant_shows_all_three_patterns_and_the_scope(host, infant):
     assert parameters(host).chart.GetNumberOfPlotSeriesNodes() == 4  # three patterns and the cursor
 
 
+def test_patterns_can_be_told_apart_without_red_and_green_and_where_they_are_equal(host, infant):
+    from SpineMotionToolsLib.movements.report import report_of
+    from SpineMotionToolsLib.movements.scores import CLASS_COLORS
+
+    finish(host, infant, movement_result())
+    chart = parameters(host).chart
+    curves = [chart.GetNthPlotSeriesNode(index) for index in range(3)]
+    page = report_of(movement_result()).to_html()
+    greenless = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])  # Machado 2009
+    redless = np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]])
+    colors = np.array([curve.GetColor() for curve in curves])
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    assert (1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) > 3).all()  # against white
+    for seen in (linear @ greenless.T, linear @ redless.T):
+        assert min(np.abs(seen[a] - seen[b]).max() for a, b in ((0, 1), (0, 2), (1, 2))) > 0.15
+    assert all(color in page for color in CLASS_COLORS)
+    assert [f"#{round(r * 255):02X}{round(g * 255):02X}{round(b * 255):02X}" for r, g, b in colors] == [*CLASS_COLORS]
+    assert [curve.GetLineWidth() for curve in curves] == [7, 5, 3]
+    assert len({curve.GetMarkerStyle() for curve in curves}) == 3
+
+
 def test_not_scored_says_why_at_the_top(host, walk):
     finish(host, walk, gait_result(scored=False))
     assert "Not scored" in host.ui.answerLabel.text

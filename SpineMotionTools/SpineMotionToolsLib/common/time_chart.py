@@ -58,7 +58,8 @@ def time_chart(
     parts.append(_text(LEFT, TOP - 9, label, "start"))
     widths = [35 + LETTER * len(one.name) for one in series]
     for number, one in enumerate(series):
-        parts += _steps(one, x, y)
+        rest = (len(series) - 1 - number) / max(len(series) - 1, 1)
+        parts += _steps(one, x, y, 3.4 + 4 * rest)  # equal values are drawn over wider ones
         if len(series) > 1:
             left = LEFT + inner - sum(widths[number:])
             parts.append(f'<rect x="{left:.1f}" y="{TOP - 18}" width="12" height="12" rx="2" fill="{one.color}"/>')
@@ -70,7 +71,7 @@ def time_chart(
     )
 
 
-def _steps(one: Series, x, y) -> list[str]:
+def _steps(one: Series, x, y, height: float) -> list[str]:
     """Thick bars for the spans, thin lines between spans that touch."""
     parts, previous = [], None
     for start, end, value in one.spans:
@@ -81,8 +82,8 @@ def _steps(one: Series, x, y) -> list[str]:
             )
         width = max(x(end) - x(start), 2.0)
         parts.append(
-            f'<rect x="{x(start):.1f}" y="{y(value) - 1.7:.1f}" width="{width:.1f}" height="3.4" rx="1.5" '
-            f'fill="{one.color}"><title>{escape(one.name)}: {value:.3g}</title></rect>'
+            f'<rect x="{x(start):.1f}" y="{y(value) - height / 2:.1f}" width="{width:.1f}" '
+            f'height="{height:.1f}" rx="1.5" fill="{one.color}"><title>{escape(one.name)}: {value:.3g}</title></rect>'
         )
         previous = (end, value)
     return parts

@@ -18,10 +18,9 @@ from SpineMotionToolsLib.movements.adjusting import SIDE_PX
 from SpineMotionToolsLib.movements.explain import ActivationMaps
 from SpineMotionToolsLib.movements.measures import PARTS
 from SpineMotionToolsLib.movements.results import SCOPE, MovementResult, infant_table
-from SpineMotionToolsLib.movements.scores import CLASS_NAMES, CLASS_TITLES
+from SpineMotionToolsLib.movements.scores import CLASS_COLORS, CLASS_NAMES, CLASS_TITLES
 
-COLORS = ("#3b78c3", "#2c9a4b", "#d62f2f")
-PART_COLORS = ("#3b78c3", "#7fb1e8", "#2c9a4b", "#84cf9a", "#c08a1e", "#8a6fc0")
+PART_COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7")  # Okabe and Ito
 PICTURES = 4
 HEAD_BOX = (62, 6, 162, 86)  # in the adjusted picture, where the head always is
 
@@ -50,7 +49,7 @@ def add_pictures(report: Report, result: MovementResult, maps: ActivationMaps | 
         end = max(chunk.end_s for chunk in result.chunks)
         series = [
             Series(name, color, [(c.start_s, c.end_s, float(c.probabilities[k])) for c in result.chunks])
-            for k, (name, color) in enumerate(zip(CLASS_NAMES, COLORS))
+            for k, (name, color) in enumerate(zip(CLASS_NAMES, CLASS_COLORS))
         ]
         report.svg(
             time_chart(series, end, 1.0, "softmax of each scored second"),

@@ -10,6 +10,7 @@ from SpineMotionToolsLib.common import classification
 
 CLASS_NAMES = ("WMs", "FMs", "PR")
 CLASS_TITLES = ("writhing movements", "fidgety movements", "poor repertoire")
+CLASS_COLORS = ("#0072B2", "#009E73", "#D55E00")  # told apart by the color-blind, too (Okabe and Ito)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GAIT, MOVEMENTS = "gait", "movements"
 GAIT_COLOR = (0.84, 0.18, 0.18)  # as in the reports
-CLASS_COLORS = ((0.23, 0.47, 0.76), (0.17, 0.60, 0.29), (0.84, 0.18, 0.18))
+MARKERS = ("MarkerStyleCircle", "MarkerStyleSquare", "MarkerStyleDiamond")  # of the curves, in their order
 MOST_MARKERS = 60  # clips; more would hide the line
 POINTS_A_CLIP = 3  # start, end, and a gap
 
@@ -178,10 +178,11 @@ def curves(result: Result) -> list[tuple[str, tuple[float, float, float], list[f
     """(name, color, probability of every clip) of each curve of the plot."""
     if result.provenance.system == GAIT:
         return [("P(ASD)", GAIT_COLOR, [clip.p_asd for clip in result.clips])]
-    from SpineMotionToolsLib.movements.scores import CLASS_NAMES
+    from SpineMotionToolsLib.movements.scores import CLASS_COLORS, CLASS_NAMES
 
+    colors = [tuple(channel / 255 for channel in bytes.fromhex(color[1:])) for color in CLASS_COLORS]
     probabilities = [chunk.probabilities for chunk in result.chunks]
-    return [(f"P({name})", CLASS_COLORS[k], [float(p[k]) for p in probabilities]) for k, name in enumerate(CLASS_NAMES)]
+    return [(f"P({name})", colors[k], [float(p[k]) for p in probabilities]) for k, name in enumerate(CLASS_NAMES)]
 
 
 def fill_chart(scene, chart, result: Result, duration_s: float, name: str) -> None:
@@ -215,10 +216,11 @@ def fill_chart(scene, chart, result: Result, duration_s: float, name: str) -> No
         series.SetPlotType(series.PlotTypeScatter)
         series.SetColor(*color)
         series.SetLineStyle(series.LineStyleDash if is_dashed else series.LineStyleSolid)
-        series.SetLineWidth(1 if index >= len(lines) else 3)
+        width = 3 + 2 * (len(lines) - 1 - index) if index < len(lines) else 1  # equal curves are drawn over wider ones
+        series.SetLineWidth(width)
         marked = index < len(lines) and len(clips) <= MOST_MARKERS
-        series.SetMarkerStyle(series.MarkerStyleCircle if marked else series.MarkerStyleNone)
-        series.SetMarkerSize(6)
+        series.SetMarkerStyle(getattr(series, MARKERS[index]) if marked else series.MarkerStyleNone)
+        series.SetMarkerSize(width + 3)
     chart.SetTitle(_title(result))
     chart.SetXAxisTitle("Time (s)")
     chart.SetYAxisTitle("P(ASD)" if result.provenance.system == GAIT else "Probability")
