@@ -185,6 +185,7 @@ class MovementModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _update(self):
         node, ui = self._parameterNode, self.ui
         if node:
+            self.videos.restore(node.inputVideo)
             self.logic.takeOver(node)
         video, result = self.video(), self.result()
         problem = self.logic.videoProblem(video.sequence) if video else ""

@@ -187,6 +187,35 @@ def test_a_moved_original_is_told_and_can_be_found_again(host, tmp_path, app):
     assert host.ui.applyButton.enabled
 
 
+@pytest.mark.parametrize("deleted", ["browser", "volume"])
+def test_a_video_whose_browser_was_deleted_gets_a_new_one(host, walk, scene, deleted):
+    import slicer
+
+    finish(host, walk, gait_result())
+    rate = walk.browser.GetPlaybackRateFps()
+    host.widget.exit()  # to another module, where nodes are deleted
+    scene.RemoveNode(getattr(walk, deleted))
+    host.widget.enter()
+    host.process()
+    video = host.widget.video()
+    assert (video.frames, video.size_px, video.time_s) == (walk.frames, walk.size_px, 0.0)
+    assert video.browser.GetPlaybackRateFps() == rate
+    assert host.ui.applyButton.enabled
+    assert "P(ASD) 0.76" in host.ui.answerLabel.text
+    host.widget.videos.seekWidget.setSelectedItemNumber(20)
+    assert host.widget.video().item == 20
+    assert video.to_ras([[0, 0]])[0] == pytest.approx([0, 0, 0])
+    kept = video.sequence.GetNthDataNode(20)
+    assert np.array_equal(slicer.util.arrayFromVolume(video.volume), slicer.util.arrayFromVolume(kept))
+
+
+def test_scores_that_come_when_the_browser_is_gone_are_not_lost(host, walk, scene):
+    scene.RemoveNode(walk.browser)
+    finish(host, walk, gait_result())
+    assert "P(ASD) 0.76" in host.ui.answerLabel.text
+    assert host.widget.video() is not None
+
+
 def test_frames_that_came_from_no_file_are_scored_through_one(host, scene, tmp_path):
     import slicer
     from SpineMotionToolsLib.common.video import open_video

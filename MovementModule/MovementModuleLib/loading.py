@@ -49,6 +49,13 @@ def load(path, name=None):
         job.close()
 
 
+def ensured(sequenceNode):
+    """The `scene.video.SceneVideo` of a sequence, or None; with a new browser when the user deleted its own."""
+    from SpineMotionToolsLib.scene import video
+
+    return video.ensure_video(slicer.mrmlScene, sequenceNode)
+
+
 def writtenFrames(sequenceNode, folder):
     """The path of a video file with the frames of a sequence that came from no file."""
     from SpineMotionToolsLib.common.video_writing import write_video

@@ -270,7 +270,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
     def _show(self, sequenceNode, result):
         from SpineMotionToolsLib.scene import video_activation, video_results
 
-        video, system = self.videoOf(sequenceNode), result.provenance.system
+        video, system = loading.ensured(sequenceNode), result.provenance.system
         video_activation.remove_activation(slicer.mrmlScene, video, system)
         shown = video_results.show_result(slicer.mrmlScene, video, result)
         video_results.move_cursor(shown.chart, video.time_s)

@@ -5,6 +5,8 @@ import html
 import slicer
 from slicer.i18n import tr as _
 
+from MovementModuleLib import loading
+
 
 class ScorePanel:
     """Starts the jobs on the chosen video and hands what they found to the scene."""
@@ -93,7 +95,7 @@ class ScorePanel:
 
     def finish(self, sequenceID, failure, jobResult, done):
         """Hand what a job found to `done(video, jobResult)`, unless its video is gone."""
-        video = self._module.logic.videoOf(slicer.mrmlScene.GetNodeByID(sequenceID))
+        video = loading.ensured(slicer.mrmlScene.GetNodeByID(sequenceID))
         if video is None:  # removed while the job ran
             self._module.log.info(_("The video was removed from the scene; its scores were discarded."))
             return

@@ -8,7 +8,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from MovementModuleLib import texts
+from MovementModuleLib import loading, texts
 
 
 class VideoPanel(VTKObservationMixin):
@@ -42,6 +42,17 @@ class VideoPanel(VTKObservationMixin):
         ui.videoLabel.visible = bool(ui.videoLabel.text)
         ui.locateRow.visible = bool(problem)
         ui.seekRow.visible = ui.timeLabel.visible = video is not None
+
+    def restore(self, sequence):
+        """A video whose browser was deleted gets a new one: without it nothing can be shown or scored."""
+        from SpineMotionToolsLib.scene.video import VIDEO_ATTRIBUTE
+
+        if sequence is None or sequence.GetAttribute(VIDEO_ATTRIBUTE) is None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        video = loading.ensured(sequence) if self._module.logic.videoOf(sequence) is None else None
+        if video is not None:
+            self._module.logic.showVideo(video)
+            self._module.log.info(_("The video's sequence browser was missing: a new one was made."))
 
     def showTime(self, video, result):
         """Tell the time that is shown, and whether the video plays."""

@@ -113,11 +113,8 @@ def _add(scene, name: str, frames: Iterable[ReducedFrame], record_of_shown) -> S
         scene.RemoveNode(volume)
         scene.RemoveNode(sequence)
         raise
-    record = record_of_shown(shown)
-    nodes.set_attribute(sequence, "Video", record)
-    step = shown[1] - shown[0] if len(shown) > 1 else 1
-    browser = _browse(scene, sequence, volume, record["frame_rate_hz"] / step)
-    nodes.put_in_case_folder(scene, sequence, (browser, volume))
+    nodes.set_attribute(sequence, "Video", record_of_shown(shown))
+    browser = _browse(scene, sequence, volume)
     return SceneVideo(sequence, browser, volume, tuple(shown), tuple(int(side) for side in size))
 
 
@@ -132,7 +129,11 @@ def _new_sequence(scene, name: str, record: dict[str, Any]):
     return scene.AddNode(sequence)
 
 
-def _browse(scene, sequence, volume, rate_hz: float):
+def _browse(scene, sequence, volume):
+    """A new browser that shows a sequence by this volume, at its own speed."""
+    record = nodes.attribute(sequence, "Video", {})
+    first, second = (*record.get("shown_frames", ()), 0, 1)[:2]
+    rate_hz = record.get("frame_rate_hz", 30.0) / max(second - first, 1)
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{sequence.GetName()} browser")
     add_to_browser(browser, sequence, volume)
     volume.CreateDefaultDisplayNodes()
@@ -140,6 +141,7 @@ def _browse(scene, sequence, volume, rate_hz: float):
     volume.GetDisplayNode().SetWindowLevelMinMax(0.0, 255.0)
     browser.SetPlaybackRateFps(min(max(rate_hz, 1.0), 60.0))
     browser.SetSelectedItemNumber(0)
+    nodes.put_in_case_folder(scene, sequence, (browser, volume))
     return browser
 
 
@@ -194,6 +196,22 @@ def scene_video(scene, sequence) -> SceneVideo | None:
                 size = volume.GetImageData().GetDimensions()[:2]
             return SceneVideo(sequence, browser, volume, tuple(frames), size)
     return None
+
+
+def ensure_video(scene, sequence) -> SceneVideo | None:
+    """As `scene_video`, but frames whose browser or shown frame was deleted get new ones. Raises InputError."""
+    shown = scene_video(scene, sequence)
+    if shown is not None or sequence is None or sequence.GetNumberOfDataNodes() == 0:
+        return shown
+    first, record = sequence.GetNthDataNode(0), nodes.attribute(sequence, "Video", {})
+    picture = picture_of(first)
+    columns, rows = picture.shape[1::-1]
+    spacing = record.get("width_px", columns) / columns, record.get("height_px", rows) / rows
+    name = scene.GenerateUniqueName(f"{sequence.GetName()} frame")
+    volume = scene.AddNewNodeByClass(first.GetClassName(), name)
+    set_picture(volume, picture, spacing)
+    _browse(scene, sequence, volume)
+    return scene_video(scene, sequence)
 
 
 def original_path(sequence) -> Path | None:
