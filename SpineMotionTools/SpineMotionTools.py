@@ -226,11 +226,12 @@ class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
         lines = [
             f"SpineMotionTools {SpineMotionToolsLib.__version__}",
             f"Slicer {getattr(slicer.app, 'applicationVersion', '')}",
-            f"Models folder: {models_folder()}",
+            _("Models folder: {path}").format(path=models_folder()),
         ]
         if not str(models_folder()).isascii():
             lines.append(_("The path holds characters beyond ASCII; that is supported."))
-        lines += [f"Weights {identifier}: {self.stateText(identifier)}" for identifier in catalogue()]
+        weights = _("Weights {identifier}: {state}")
+        lines += [weights.format(identifier=each, state=self.stateText(each)) for each in catalogue()]
         lines.append(_("Extensions: {list}").format(list=", ".join(self.extensions()) or _("not known")))
         return "\n".join(lines)
 
@@ -256,12 +257,13 @@ class SpineMotionToolsLogic(ScriptedLoadableModuleLogic):
         for device in result["devices"]:
             state = _("works") if device["works"] else _("does not work: {error}").format(error=device["error"])
             if "memory_free_gib" in device:
-                state += f", {device['memory_free_gib']} of {device['memory_gib']} GiB free"
+                state += ", " + _("{memory_free_gib} of {memory_gib} GiB free").format(**device)
             lines.append(f"{device['device']} ({device['name']}): {state}")
-        lines.append(f"Threads: {result['threads']}; fast bfloat16: {'yes' if result['fast_bf16_cpu'] else 'no'}")
-        lines.append(f"Memory: {result['memory_free_gib']} of {result['memory_gib']} GiB free")
+        fast = _("yes") if result["fast_bf16_cpu"] else _("no")
+        lines.append(_("Threads: {n}; fast bfloat16: {fast}").format(n=result["threads"], fast=fast))
+        lines.append(_("Memory: {memory_free_gib} of {memory_gib} GiB free").format(**result))
         lines += [f"{name} {version or _('is not installed')}" for name, version in result["packages"].items()]
-        lines.append(f"Free on the disk of the models folder: {result['disk_free_gib']} GiB")
+        lines.append(_("Free on the disk of the models folder: {disk_free_gib} GiB").format(**result))
         if not result["temporary_folder_writable"]:
             lines.append(_("The temporary folder cannot be written: free some space or check its permissions."))
         if not result["models_folder_writable"]:

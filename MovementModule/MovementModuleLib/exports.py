@@ -3,6 +3,8 @@
 import os
 import shutil
 
+from slicer.i18n import tr as _
+
 
 def exportCsv(name, result, folder):
     """Write scores, measures, and what was found as CSV; returns the file names. `name` is the video's."""
@@ -46,7 +48,7 @@ def exportVideo(jobResult, path):
 
     made = jobResult["files"].get("overlay")
     if made is None:
-        reasons = jobResult.get("problems") or ["The video was not scored, so there is nothing to lay over it."]
+        reasons = jobResult.get("problems") or [_("The video was not scored, so there is nothing to lay over it.")]
         raise OutputError(" ".join(reasons))
     with atomic_path(path) as temporary:
         shutil.copyfile(made, temporary)

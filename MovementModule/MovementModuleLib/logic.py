@@ -3,6 +3,7 @@
 import os
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from MovementModuleLib import exports, loading
@@ -108,7 +109,6 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def videoProblem(sequenceNode):
         """Why the original of a video cannot be scored, as a sentence; "" when it can."""
-        from slicer.i18n import tr as _
         from SpineMotionToolsLib.scene.video import original_path
 
         path = original_path(sequenceNode)
@@ -234,7 +234,7 @@ class MovementModuleLogic(ScriptedLoadableModuleLogic):
         from SpineMotionToolsLib.scene.video import original_path
 
         if video is None:
-            raise InputError("No video was chosen. Load a video, then press Apply.")
+            raise InputError(_("No video was chosen. Load a video, then press Apply."))
         if problem := self.videoProblem(video):
             raise InputError(problem)
         path = original_path(video)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 LARGEST_OVERLAP = 0.2  # of two bodies, intersection over union
 
@@ -10,7 +11,7 @@ LARGEST_OVERLAP = 0.2  # of two bodies, intersection over union
 
 def startDrawing(volumeNode):
     """A list of points in place mode, for the four corners of a vertebra that was not found; returns its node."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "New vertebra")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("New vertebra"))
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetPropertiesLabelVisibility(False)
@@ -46,7 +47,8 @@ def addDrawn(spine, points_ras):
     number, outline = drawn_outline(points_ras, spine)
     for vertebra in spine.vertebrae:
         if overlap(outline, vertebra.average_polygon_px) > LARGEST_OVERLAP:
-            raise InputError(f"{vertebra.label} lies there already. Drag its corners, or delete it first.")
+            text = _("{level} lies there already. Drag its corners, or delete it first.")
+            raise InputError(text.format(level=vertebra.label))
     nearest = nearest_vertebra(spine, points_ras.mean(axis=0))
     slices = sorted({number, *(spine.vertebrae[nearest].slices if nearest is not None else ())})
     index = sum(v.average_polygon_px[:, 1].mean() < outline[:, 1].mean() for v in spine.vertebrae)
