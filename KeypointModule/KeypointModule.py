@@ -181,6 +181,7 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showPicture(self, node, session):
         """Describe the chosen picture; returns it, or None when there is none."""
+        from SpineMotionToolsGui.scans import sequenceNote
         from SpineMotionToolsLib.common.errors import SpineMotionError
 
         ui, picture = self.ui, None
@@ -188,7 +189,8 @@ class KeypointModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node is not None and node.inputVolume is not None:
             try:
                 picture = self.logic.pictureOf(node)
-                ui.pictureLabel.text = texts.pictureText(picture)
+                described = [texts.pictureText(picture), sequenceNote(node.inputVolume)]
+                ui.pictureLabel.text = "<br>".join(filter(None, described))
                 if session is not None and not session.restate(picture):
                     ui.pictureLabel.text += (
                         "<br><b>" + _("The corners are those of another picture: press Apply.") + "</b>"

@@ -163,6 +163,7 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _updateControls(self):
         """Enable what can be used, and say what is missing for the rest."""
+        from SpineMotionToolsGui.scans import sequenceNote
         from SpineMotionToolsGui.tables import showTable
 
         node = self._parameterNode
@@ -171,7 +172,8 @@ class MotionScoreWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.takeOverResult(node)
         result = self.logic.resultOf(node) if node else None
         self.jobs.showAbout(volume)
-        self.ui.calibrationLabel.text = self.logic.calibrationText(volume, node.gradingUnit) if volume else ""
+        calibration = self.logic.calibrationText(volume, node.gradingUnit) if volume else ""
+        self.ui.calibrationLabel.text = "<br>".join(filter(None, [calibration, sequenceNote(volume)]))
         if not self.jobs.running:
             self.ui.applyButton.enabled = volume is not None
             self.ui.applyButton.toolTip = _("Grade the scan.") if volume else _("Choose or load a scan first.")

@@ -702,6 +702,24 @@ def test_an_unfit_scan_is_a_sentence(host, scene, array, spacing, words):
     assert host.ui.applyButton.enabled
 
 
+@pytest.mark.parametrize("kind", ["vtkMRMLLabelMapVolumeNode", "vtkMRMLSegmentationNode"])
+def test_labels_are_no_scan(host, scene, kind):
+    node = scene.AddNewNodeByClass(kind, "Labels")
+    with pytest.raises(ValueError, match="Labels holds labels or other data, no image"):
+        host.logic.read(node)
+
+
+def test_an_item_of_a_sequence_is_told(host, volume, scene):
+    assert "sequence" not in host.ui.scanLabel.text
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Series")
+    sequence.SetDataNodeAtValue(volume, "0")
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    browser.AddSynchronizedSequenceNode(sequence)
+    browser.AddProxyNode(volume, sequence, False)
+    host.widget._updateControls()
+    assert "item that was shown at Apply" in host.ui.scanLabel.text
+
+
 def test_an_empty_volume_is_a_sentence(host, scene):
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
     host.widget._parameterNode.inputVolume = node

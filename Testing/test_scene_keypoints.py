@@ -259,6 +259,9 @@ def test_empty_constant_and_tiny_pictures_are_sentences(pictures):
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     with pytest.raises(InputError, match="holds no image"):
         pictures.find_picture(empty)
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
+    with pytest.raises(InputError, match="Labels holds labels or other data, no image"):
+        pictures.find_picture(labels)
     constant = add_volume(np.full((1, *SIZE), 7, np.int16))
     with pytest.raises(InputError, match="every pixel has the value 7"):
         pictures.find_picture(constant).radiograph(constant)

@@ -2,6 +2,7 @@
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 
 class ScanChooser:
@@ -29,6 +30,15 @@ class ScanChooser:
             scan = firstScan()
             if scan is not None:
                 parameters.inputVolume = scan
+
+
+def sequenceNote(volumeNode):
+    """What to know of a volume that shows one item of a sequence, as text; "" for others."""
+    from SpineMotionToolsLib.scene import nodes
+
+    if volumeNode is None or not nodes.follows_sequence(volumeNode):
+        return ""
+    return _("One item of a sequence: results are of the item that was shown at Apply, also when another one is shown.")
 
 
 def firstScan():

@@ -370,11 +370,12 @@ class SpineNetModuleLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def scanText(volumeNode):
         """What the panel says about the chosen volume."""
+        from SpineMotionToolsGui.scans import sequenceNote
         from SpineMotionToolsLib.scene import nodes
 
         text = texts.scanText(volumeNode)
         unknown = text and nodes.attribute(volumeNode, SIDE_UNKNOWN, False)
-        return f"{text}<br>{texts.sideWarning()}" if unknown else text
+        return "<br>".join(filter(None, [text, texts.sideWarning() if unknown else "", sequenceNote(volumeNode)]))
 
     @staticmethod
     def loadSample():

@@ -130,7 +130,7 @@ class Picture:
         return world[0], world[1] - world[0], world[2] - world[0]
 
     def _pixels(self, volume_node) -> np.ndarray:
-        image = _image(volume_node)
+        image = nodes.image_of(volume_node)
         columns, rows, slices = image.GetDimensions()
         array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(slices, rows, columns, -1)
         down, right, across = (2 - axis for axis in self.axes)  # numpy's order is k, j, i
@@ -147,7 +147,7 @@ def find_picture(volume_node, options: PictureOptions = PictureOptions(), region
     A volume of one slice is that picture; of others the middle frontal slice is taken, or the slice that `options` say.
     `region_node`: a markups box around the spine.
     """
-    size_ijk = np.array(_image(volume_node).GetDimensions())
+    size_ijk = np.array(nodes.image_of(volume_node).GetDimensions())
     steps = _world_steps(volume_node, size_ijk)
     directions = steps / np.linalg.norm(steps, axis=0)
     thin = np.flatnonzero(size_ijk == 1)
@@ -180,13 +180,6 @@ def find_picture(volume_node, options: PictureOptions = PictureOptions(), region
         notes=tuple(notes),
     )
     return picture if region_node is None else _with_region(picture, volume_node, region_node)
-
-
-def _image(volume_node):
-    image = volume_node.GetImageData() if volume_node is not None else None
-    if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
-        raise InputError("The chosen volume holds no image. Load a radiograph, or choose another volume.")
-    return image
 
 
 def _world_steps(volume_node, size_ijk: np.ndarray) -> np.ndarray:

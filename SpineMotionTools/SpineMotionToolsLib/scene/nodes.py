@@ -71,17 +71,37 @@ def array_of(volume_node) -> np.ndarray:
     return vtk_to_numpy(scalars).reshape(slices, rows, columns, -1).squeeze(axis=-1)
 
 
+def image_of(volume_node):
+    """The image data of a volume; raises InputError when there is none, and for label maps and segmentations."""
+    from SpineMotionToolsLib.common.errors import InputError
+
+    if volume_node is not None and (
+        not volume_node.IsA("vtkMRMLVolumeNode") or volume_node.IsA("vtkMRMLLabelMapVolumeNode")
+    ):
+        raise InputError(f"{volume_node.GetName()} holds labels or other data, no image. Choose the image itself.")
+    image = volume_node.GetImageData() if volume_node is not None else None
+    if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
+        raise InputError("The chosen volume holds no image. Load one, or choose another volume.")
+    return image
+
+
+def follows_sequence(node) -> bool:
+    """Whether a node shows one item of a sequence at a time, such as a frame of a 4-D series."""
+    scene = node.GetScene()
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode") if scene is not None else 0
+    browsers = [scene.GetNthNodeByClass(index, "vtkMRMLSequenceBrowserNode") for index in range(count)]
+    return any(browser.GetSequenceNode(node) is not None for browser in browsers)
+
+
 def volume_of(volume_node) -> Volume:
     """A scalar volume node as a `Volume` (a view of its voxels, its own RAS geometry).
 
-    Raises InputError when the node is empty or holds colors.
+    Raises InputError when the node is empty or holds labels or colors.
     """
     from SpineMotionToolsLib.common.errors import InputError
     from SpineMotionToolsLib.common.volumes import Volume
 
-    image = volume_node.GetImageData() if volume_node is not None else None
-    if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
-        raise InputError("The chosen volume holds no image. Load a scan, or choose another volume.")
+    image = image_of(volume_node)
     if image.GetNumberOfScalarComponents() != 1:
         raise InputError("The chosen volume is a color image. Choose a gray-value scan.")
     return Volume(array_of(volume_node), ijk_to_ras(volume_node), name=volume_node.GetName() or "")
