@@ -10,7 +10,7 @@ endif
 # Test processes side by side; each uses one thread so that two of them fill a two-core machine.
 JOBS ?= 2
 
-.PHONY: demo test lint golden bench screenshots clean
+.PHONY: demo test golden bench screenshots clean
 
 demo: .venv/.ready
 	$(BIN)/python -m SpineMotionToolsLib.demo --out demo
