@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
+import multiprocessing
 import pickle
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -352,8 +355,14 @@ def test_tensorflow_engine_refuses_what_it_must_not_run(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs the extra [tensorflow]")
 def test_both_engines_agree(tmp_path):
-    pytest.importorskip("tensorflow", reason="needs the extra [tensorflow]")
+    """In a process of its own: TensorFlow's library crashes when it is imported beside all of slicer-core."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        process.submit(check_that_engines_agree, tmp_path).result()
+
+
+def check_that_engines_agree(tmp_path):
     from SpineMotionToolsLib.motion.networks import MotionNet
     from SpineMotionToolsLib.motion.pipeline import grade
     from SpineMotionToolsLib.motion.tensorflow_engine import KerasScorer
