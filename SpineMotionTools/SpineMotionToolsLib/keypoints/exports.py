@@ -122,7 +122,8 @@ def summary_table(readings: list[tuple[str, Reading | None, str]], stems: Sequen
         main = reading.main_curve
         curve = [None] * 6
         if main is not None:
-            curve = [main.cobb_deg, main.uncertainty_deg, main.upper_name, main.lower_name, main.apex, main.convex_to]
+            ends = [main.upper_name, main.lower_name, main.apex]
+            curve = [main.cobb_deg, main.uncertainty_deg, *ends, f"picture's {main.convex_to}"]
         first = reading.levels[reading.to_check[0]] if reading.to_check else None
         rows.append(
             [

@@ -25,7 +25,7 @@ def curve_table(reading: Reading) -> Table:
             curve.upper_name,
             curve.lower_name,
             curve.apex,
-            curve.convex_to,
+            f"picture's {curve.convex_to}",
             reading.patient_side(curve.convex_to),
             curve.region,
         ]
