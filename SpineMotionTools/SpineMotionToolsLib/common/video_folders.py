@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from SpineMotionToolsLib.common.console import say
 from SpineMotionToolsLib.common.errors import InputError
-from SpineMotionToolsLib.common.files import unique_names
+from SpineMotionToolsLib.common.files import make_folder, unique_names
 from SpineMotionToolsLib.common.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 OVERLAY = "_overlay"
@@ -18,7 +20,7 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
-def videos_in(paths: list[Path]) -> list[Path]:
+def videos_in(paths: Sequence[Path]) -> list[Path]:
     """The video files among paths and below folders, sorted, each once; a folder of pictures counts as one video.
 
     Videos that an earlier run wrote beside its results are left out. Raises InputError when there are none.
@@ -59,3 +61,22 @@ def result_names(wanted: Sequence[Path]) -> list[Path]:
         cases = [(path.stem, path) for path in wanted if path.parent == folder]
         names |= {path: folder / name for name, path in unique_names(cases)}
     return [names[path] for path in wanted]
+
+
+def score_all(
+    given: Sequence[Path],
+    out: Path,
+    score_each: Callable[[list[Path], list[Any]], int],
+    write_summary: Callable[[Path, list[Any]], Mapping[str, str]],
+) -> int:
+    """Score the videos of the files and folders given, write the tables over all into `out`, also of a stopped run, and
+    return how many failed. `score_each(paths, results)` appends to `results`.
+    """
+    paths = videos_in(given)
+    make_folder(out)
+    results: list[Any] = []
+    try:
+        return score_each(paths, results)
+    finally:  # a stopped run keeps what it has
+        if results:
+            say(f"Summary: {write_summary(out, results)['summary']}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,18 +67,10 @@ def _add_computer(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from SpineMotionToolsLib.common.files import make_folder
-    from SpineMotionToolsLib.common.video_folders import videos_in
+    from SpineMotionToolsLib.common.video_folders import score_all
     from SpineMotionToolsLib.movements import report
 
-    paths = videos_in(options.videos)
-    make_folder(options.out)
-    results: list[MovementResult] = []
-    try:
-        failed = _score_each(options, paths, results)
-    finally:  # a stopped run keeps what it has
-        if results:
-            say(f"Summary: {report.write_summary(options.out, results)['summary']}")
+    failed = score_all(options.videos, options.out, partial(_score_each, options), report.write_summary)
     return SOME_FAILED if failed else 0
 
 
